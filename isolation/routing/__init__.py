@@ -1,0 +1,1 @@
+"""Where a request goes. Pure: Target parsing, the route table, and ``decide()``, the commented refusal ladder."""

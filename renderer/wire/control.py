@@ -1,0 +1,95 @@
+"""What the router and a renderer node say to each other about leases, and the node's address book.
+
+A node is a WebSocket server. Every connection carries ``Authorization: Bearer <node token>`` and the subprotocol
+``isolation-renderer.1``. Two paths:
+
+``/control``
+    One JSON object per text message, shapes below. A router worker keeps one open to each node.
+``/leases/{lease}/page``
+    One per viewer: binary messages of :mod:`renderer.wire.messages`, first a ``Hello``, answered by ``Ready`` (or ``Closed``).
+
+A lease is one Chromium for one signed-in session. It survives the loss of its viewers and of the router's connections for
+``GRACE_SECONDS``, then ends. It ends at once when told to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+SUBPROTOCOL = "isolation-renderer.1"
+GRACE_SECONDS = 120.0
+
+
+class LeaseState(StrEnum):
+    """What became of a lease."""
+
+    STARTED = "started"
+    FAILED = "failed"  # code says why
+    ENDED = "ended"
+
+
+class LeaseCode(StrEnum):
+    """Why a lease failed or ended."""
+
+    OK = "ok"
+    NO_CAPACITY = "no-capacity"
+    LAUNCH_FAILED = "launch-failed"
+    NO_SANDBOX = "no-sandbox"
+    CRASHED = "crashed"
+    IDLE = "idle"
+    TOLD = "told"
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """How a lease's Chromium reaches the world: the gateway and its credentials. ``spki``: base64 SHA-256 of the gateway's key."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    spki: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartLease:
+    """``{"op": "start", "lease": …, "egress": {…}, "controls": {…}, "scale": 100}``. Idempotent: a live lease answers ``started`` and takes the new controls.
+
+    ``controls``: ``clipboard`` (none, to_app, from_app, both), ``download`` / ``upload`` (none), ``print`` and ``keyboard`` (booleans).
+    """
+
+    lease: str
+    egress: Egress
+    controls: dict[str, str | bool]
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndLease:
+    """``{"op": "end", "lease": …}``."""
+
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """``{"op": "lease", "lease": …, "state": …, "code": …}``: answer to a start, and unasked when a lease ends."""
+
+    lease: str
+    state: LeaseState
+    code: LeaseCode
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """``{"op": "status", "live": …, "warm": …, "capacity": …, "chromium": "156.0…"}``: on connect and on every change."""
+
+    live: int
+    warm: int
+    capacity: int
+    chromium: str
+
+
+ToNode = StartLease | EndLease
+FromNode = LeaseReport | NodeStatus

@@ -1,0 +1,496 @@
+"""Every message that may cross between a viewer and a page, one frozen dataclass each.
+
+On the wire a message is one binary WebSocket message: a type byte, then either a packed frame (:class:`Frame` alone) or a JSON
+object with exactly the dataclass's fields. Coordinates and sizes are CSS pixels of the page's viewport, as integers, except in
+:class:`Frame`, whose rectangles are device pixels of the surface. Every text is hostile: it is data, never markup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+VERSION = 1
+
+
+class Type(IntEnum):
+    """Type bytes. 1–63 travel to the renderer, 64–127 from it."""
+
+    HELLO = 1
+    RESIZE = 2
+    POINTER = 3
+    WHEEL = 4
+    KEY = 5
+    TEXT = 6
+    COMPOSITION = 7
+    NAVIGATE = 8
+    HISTORY = 9
+    RELOAD = 10
+    STOP = 11
+    DIALOG_REPLY = 12
+    SELECT_REPLY = 13
+    ACK = 14
+    FOCUS = 15
+    PASTE = 16
+    COPY_REQUEST = 17
+    CLOSE_PAGE = 18
+    REFRESH = 19
+
+    READY = 64
+    FRAME = 65
+    LOCATION = 66
+    TITLE = 67
+    ICON = 68
+    LOADING = 69
+    CURSOR = 70
+    DIALOG = 71
+    DIALOG_CLOSED = 72
+    SELECT = 73
+    SELECT_CLOSED = 74
+    OPENED = 75
+    CLIPBOARD = 76
+    NOTICE = 77
+    CLOSED = 78
+
+
+class CloseCode(StrEnum):
+    """Why a page's stream ends. Only codes cross the line; the viewer has the words."""
+
+    PAGE_CLOSED = "page-closed"  # the page closed itself (window.close)
+    BROWSER_CRASHED = "browser-crashed"
+    RENDERER_LOST = "renderer-lost"  # said by the router: the node went away
+    REPLACED = "replaced"  # another viewer took this page over
+    PROTOCOL = "protocol"  # somebody spoke nonsense
+    NO_CAPACITY = "no-capacity"
+    RELEASED = "released"  # said by the router: the decision is now pass-through; reload
+    REDECIDED = "redecided"  # said by the router: controls or mode changed; reload
+    SESSION_ENDED = "session-ended"  # said by the router
+    REFUSED = "refused"  # said by the router: policy no longer lets this person in
+
+
+class NoticeCode(StrEnum):
+    """Things the person should be told. The viewer has the words."""
+
+    NAVIGATION_BLOCKED = "navigation-blocked"  # a scheme or host that is not reachable from isolation
+    DOWNLOAD_BLOCKED = "download-blocked"
+    UPLOAD_BLOCKED = "upload-blocked"
+    PRINT_BLOCKED = "print-blocked"
+    CLIPBOARD_BLOCKED = "clipboard-blocked"
+    POPUP_BLOCKED = "popup-blocked"  # too many windows
+    KEYBOARD_BLOCKED = "keyboard-blocked"
+    PAGE_CRASHED = "page-crashed"
+
+
+# ---------------------------------------------------------------- to the renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of a viewer. ``page``: id of a page to take over (a reload, a pop-up), or "" for a new one at ``path``.
+
+    ``path``: origin-form target on the app's own origin, used for a new page and after a crash. ``scale``: device pixels per CSS
+    pixel in hundredths (100–400). ``mac``: the person's keyboard uses Command.
+    """
+
+    version: int
+    page: str
+    path: str
+    width: int
+    height: int
+    scale: int
+    mac: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The viewer's new size in CSS pixels."""
+
+    width: int
+    height: int
+
+
+class PointerKind(StrEnum):
+    """What a pointer did."""
+
+    MOVE = "move"
+    DOWN = "down"
+    UP = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """``button``: 0 left, 1 middle, 2 right (DOM). ``buttons``: DOM bit mask. ``clicks``: 1–3. ``modifiers``: Alt 1, Ctrl 2, Meta 4, Shift 8 (CDP)."""
+
+    kind: PointerKind
+    x: int
+    y: int
+    button: int
+    buttons: int
+    clicks: int
+    modifiers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Scroll by CSS pixels at a point."""
+
+    x: int
+    y: int
+    dx: int
+    dy: int
+    modifiers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key, in DOM terms. ``location``: 0 standard, 1 left, 2 right, 3 numpad. Text a key produces comes in ``key`` when it is one character."""
+
+    down: bool
+    key: str
+    code: str
+    location: int
+    modifiers: int
+    repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text to insert where the caret is (committed IME text, soft keyboards, dead keys)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Text under composition (IME). ``text`` "" cancels."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Navigate:
+    """Go to an origin-form target on the app's own origin."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Go ``delta`` entries back (negative) or forward."""
+
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Reload. ``hard``: past the cache."""
+
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop loading."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialogReply:
+    """Answer to a :class:`Dialog`."""
+
+    id: int
+    accept: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelectReply:
+    """Answer to a :class:`Select`: chosen values. For kind ``options``: indices as decimal text. No values: dismissed unchanged."""
+
+    id: int
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The viewer has drawn frame ``seq``."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """The viewer gained or lost focus; a hidden viewer gets no frames."""
+
+    focused: bool
+    visible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """Clipboard text for the page (control ``clipboard``: to_app or both)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """Send me the selection (control ``clipboard``: from_app or both). ``cut`` removes it."""
+
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePage:
+    """The person closed this tab for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Send the whole picture again (the canvas was lost)."""
+
+
+# ---------------------------------------------------------------- from the renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The page is attached. ``resumed``: it existed before. Sizes are CSS pixels."""
+
+    page: str
+    width: int
+    height: int
+    scale: int
+    resumed: bool
+
+
+class Encoding(IntEnum):
+    """How a rectangle's pixels are packed."""
+
+    WEBP_LOSSLESS = 1  # RIFF/WEBP with one VP8L chunk
+    WEBP_LOSSY = 2  # RIFF/WEBP with one VP8 chunk
+    FILL = 3  # 3 bytes RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy a rectangle of the previous surface: from (sx, sy) to (x, y), device pixels."""
+
+    sx: int
+    sy: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """Pixels for one rectangle of the surface, device pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    encoding: Encoding
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One step from surface ``seq - 1`` to ``seq``. All copies read the old surface; then the paints are laid over.
+
+    ``whole``: the surface is new (its size may have changed) and nothing of the old one remains. Packed, big-endian:
+    ``u32 seq, u16 width, u16 height, u8 flags (1 whole), u16 copies, u16 paints``, then per copy six ``u16``, then per paint
+    ``u16 x, y, width, height, u8 encoding, u32 length`` and the bytes. Nothing may follow.
+    """
+
+    seq: int
+    width: int
+    height: int
+    whole: bool
+    copies: tuple[Copy, ...]
+    paints: tuple[Paint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the page is. ``origin``: ``scheme://host[:port]``. ``path``: origin-form with query and fragment. ``index`` / ``length``: position in the page's history."""
+
+    origin: str
+    path: str
+    index: int
+    length: int
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """The page's title."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Icon:
+    """The page's icon, re-encoded as a 32 × 32 PNG in base64, or "" for none."""
+
+    png: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Whether the main frame is loading."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A CSS cursor keyword (no images)."""
+
+    name: str
+
+
+class DialogKind(StrEnum):
+    """JavaScript dialogs."""
+
+    ALERT = "alert"
+    CONFIRM = "confirm"
+    PROMPT = "prompt"
+    BEFORE_UNLOAD = "beforeunload"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """A JavaScript dialog; the page stands still until it is answered."""
+
+    id: int
+    kind: DialogKind
+    origin: str
+    message: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialogClosed:
+    """The dialog went away by itself."""
+
+    id: int
+
+
+class SelectKind(StrEnum):
+    """Native pop-ups that never appear in a screencast."""
+
+    OPTIONS = "options"
+    DATE = "date"
+    TIME = "time"
+    DATETIME = "datetime-local"
+    MONTH = "month"
+    WEEK = "week"
+    COLOR = "color"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One line of a drop-down. ``group``: its optgroup's label or ""."""
+
+    label: str
+    group: str
+    disabled: bool
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The viewer draws this pop-up itself, at the control's rectangle (CSS pixels). ``value``, ``low``, ``high``: for inputs."""
+
+    id: int
+    kind: SelectKind
+    x: int
+    y: int
+    width: int
+    height: int
+    multiple: bool
+    options: tuple[Option, ...]
+    value: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelectClosed:
+    """The pop-up's control went away."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The page opened a window; it waits as ``page`` for a viewer. ``origin`` and ``path`` as in :class:`Location`."""
+
+    page: str
+    origin: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clipboard:
+    """Text the person copied, for the device's clipboard."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Tell the person."""
+
+    code: NoticeCode
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Last message of a stream."""
+
+    code: CloseCode
+
+
+ToRenderer = (
+    Hello
+    | Resize
+    | Pointer
+    | Wheel
+    | Key
+    | Text
+    | Composition
+    | Navigate
+    | History
+    | Reload
+    | Stop
+    | DialogReply
+    | SelectReply
+    | Ack
+    | Focus
+    | Paste
+    | CopyRequest
+    | ClosePage
+    | Refresh
+)
+FromRenderer = (
+    Ready
+    | Frame
+    | Location
+    | Title
+    | Icon
+    | Loading
+    | Cursor
+    | Dialog
+    | DialogClosed
+    | Select
+    | SelectClosed
+    | Opened
+    | Clipboard
+    | Notice
+    | Closed
+)
