@@ -5,8 +5,9 @@ A node is a WebSocket server. Every connection carries ``Authorization: Bearer <
 
 ``/control``
     One JSON object per text message, shapes below. A router worker keeps one open to each node.
-``/leases/{lease}/page``
-    One per viewer: binary messages of :mod:`renderer.wire.messages`, first a ``Hello``, answered by ``Ready`` (or ``Closed``).
+``/leases/{lease}/page?origin={scheme://host[:port], percent-encoded}``
+    One per viewer: binary messages of :mod:`renderer.wire.messages`, first a ``Hello``, answered by ``Ready`` (or ``Closed``). ``origin`` is the
+    app the viewer stands on, said by the router; see :class:`renderer.wire.control_codec.PageAddress`.
 
 A lease is one Chromium for one signed-in session. It survives the loss of its viewers and of the router's connections for
 ``GRACE_SECONDS``, then ends. It ends at once when told to.

@@ -1,0 +1,225 @@
+"""Write tests/vectors/wire/*.json anew. Run after a wanted change of the contract; the tests hold both sides to the files, not to this script."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+from renderer.wire import messages as m
+from renderer.wire.codec import encode
+
+HERE = Path(__file__).parent / "wire"
+
+
+def noise(width: int, height: int) -> Any:
+    return ((np.arange(width * height * 3) * 7919) % 256).astype(np.uint8).reshape(height, width, 3)
+
+
+def icon() -> str:
+    y, x = np.mgrid[0:32, 0:32].astype(np.uint8)
+    return base64.b64encode(imagecodecs.png_encode(np.dstack([x * 8, y * 8, x ^ y, np.full_like(x, 255)]))).decode()
+
+
+LOSSLESS = imagecodecs.webp_encode(noise(8, 4), lossless=True)
+LOSSY = imagecodecs.webp_encode(noise(16, 16), level=50, lossless=False)
+
+TO_RENDERER = [
+    m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False),
+    m.Hello(1, "pg_aZ09-x", "/", 390, 844, 200, True),
+    m.Resize(1024, 768),
+    m.Pointer(m.PointerKind.MOVE, -5, 20, 0, 0, 0, 0),
+    m.Pointer(m.PointerKind.DOWN, 10, 20, 2, 2, 1, 15),
+    m.Pointer(m.PointerKind.UP, 10, 20, 0, 0, 3, 8),
+    m.Wheel(100, 200, 0, -120, 2),
+    m.Key(True, "a", "KeyA", 0, 0, False),
+    m.Key(False, "Enter", "NumpadEnter", 3, 0, False),
+    m.Key(True, "é", "", 0, 8, True),
+    m.Text('Grüße 👩‍💻 "quoted" \\ \n\t\u0001\u007f\u2028'),
+    m.Composition("にほ", 1, 2),
+    m.Composition("", 0, 0),
+    m.Navigate("//not-a-host/../x"),
+    m.History(-1),
+    m.Reload(True),
+    m.Stop(),
+    m.DialogReply(7, True, "answer"),
+    m.SelectReply(3, ("0", "12")),
+    m.SelectReply(4, ()),
+    m.SelectReply(5, ("2026-11-22T10:15",)),
+    m.Ack(1),
+    m.Ack(4294967295),
+    m.Focus(True, True),
+    m.Paste("line one\nline two"),
+    m.CopyRequest(False),
+    m.ClosePage(),
+    m.Refresh(),
+]
+FROM_RENDERER = [
+    m.Ready("pg_aZ09-x", 1280, 800, 100, False),
+    m.Frame(1, 64, 48, True, (), (m.Paint(0, 0, 64, 48, m.Encoding.FILL, b"\xff\xfe\x00"),)),
+    m.Frame(
+        2,
+        64,
+        48,
+        False,
+        (m.Copy(0, 8, 0, 0, 64, 40), m.Copy(1, 2, 3, 4, 5, 6)),
+        (
+            m.Paint(0, 40, 8, 4, m.Encoding.WEBP_LOSSLESS, LOSSLESS),
+            m.Paint(48, 32, 16, 16, m.Encoding.WEBP_LOSSY, LOSSY),
+            m.Paint(63, 47, 1, 1, m.Encoding.FILL, b"\x00\x00\x00"),
+        ),
+    ),
+    m.Frame(3, 64, 48, False, (), ()),
+    m.Location("https://payroll.corp.example", "/run?month=5#totals", 0, 1, False),
+    m.Location("http://data.localhost:8080", "/", 2, 5, True),
+    m.Location("", "", 0, 1, False),
+    m.Title("Payroll – <b>not bold</b>"),
+    m.Title(""),
+    m.Icon(icon()),
+    m.Icon(""),
+    m.Loading(True),
+    m.Cursor("ew-resize"),
+    m.Dialog(1, m.DialogKind.PROMPT, "https://payroll.corp.example", "Name?\n<img src=x onerror=alert(1)>", "you"),
+    m.Dialog(2, m.DialogKind.BEFORE_UNLOAD, "", "", ""),
+    m.DialogClosed(1),
+    m.Select(
+        1,
+        m.SelectKind.OPTIONS,
+        -3,
+        40,
+        120,
+        24,
+        True,
+        (m.Option("January", "Q1", False, True), m.Option("</option>", "", True, False)),
+        "",
+        "",
+        "",
+    ),
+    m.Select(2, m.SelectKind.DATE, 10, 40, 120, 24, False, (), "2026-11-22", "2026-01-01", "2026-12-31"),
+    m.Select(3, m.SelectKind.COLOR, 10, 40, 40, 24, False, (), "#ff0080", "", ""),
+    m.SelectClosed(1),
+    m.Opened("pg_2", "https://payroll.corp.example", "/help"),
+    m.Opened("pg_3", "", ""),
+    m.Clipboard("copied"),
+    *(m.Notice(code) for code in m.NoticeCode),
+    *(m.Closed(code) for code in m.CloseCode),
+]
+
+FRAME = encode(FROM_RENDERER[2])
+REFUSED_TO_RENDERER = {
+    "empty": b"",
+    "unknown type": b"\x3f{}",
+    "type zero": b"\x00{}",
+    "a message of the other direction": encode(m.Title("x")),
+    "no body": b"\x0b",
+    "not JSON": b"\x0b{",
+    "not an object": b"\x0b[]",
+    "bytes after the object": b"\x0b{}x",
+    "invalid UTF-8": b'\x06{"text":"\xff"}',
+    "overlong UTF-8": b'\x06{"text":"\xc0\xaf"}',
+    "lone surrogate": b'\x06{"text":"\\ud800"}',
+    "a field too many": b'\x0b{"x":1}',
+    "a field missing": b'\x02{"width":100}',
+    "a field twice": b'\x02{"width":100,"width":100,"height":100}',
+    "wrong type: text for a number": b'\x02{"width":"100","height":100}',
+    "wrong type: boolean for a number": b'\x0e{"seq":true}',
+    "wrong type: number for a boolean": b'\x0a{"hard":1}',
+    "wrong type: null": b'\x06{"text":null}',
+    "a fraction": b'\x02{"width":100.5,"height":100}',
+    "not a number": b'\x02{"width":NaN,"height":100}',
+    "zero width": b'\x02{"width":0,"height":100}',
+    "too wide": b'\x02{"width":8193,"height":100}',
+    "negative sequence": b'\x0e{"seq":-1}',
+    "sequence zero": b'\x0e{"seq":0}',
+    "sequence past u32": b'\x0e{"seq":4294967296}',
+    "a thousand digits": b'\x0e{"seq":' + b"9" * 1000 + b"}",
+    "wrong version": b'\x01{"version":2,"page":"","path":"/","width":100,"height":100,"scale":100,"mac":false}',
+    "a page id with a slash": b'\x01{"version":1,"page":"../x","path":"/","width":100,"height":100,"scale":100,"mac":false}',
+    "a surface past the frame": b'\x01{"version":1,"page":"","path":"/","width":4000,"height":100,"scale":400,"mac":false}',
+    "an absolute URL": b'\x08{"path":"https://evil.example/"}',
+    "a path with a blank": b'\x08{"path":"/a b"}',
+    "a path with a line break": b'\x08{"path":"/a\\nb"}',
+    "a scheme": b'\x08{"path":"javascript:alert(1)"}',
+    "unknown word": b'\x03{"kind":"hover","x":1,"y":1,"button":0,"buttons":0,"clicks":1,"modifiers":0}',
+    "coordinate out of range": b'\x03{"kind":"move","x":40000,"y":1,"button":0,"buttons":0,"clicks":0,"modifiers":0}',
+    "wheel out of range": b'\x04{"x":1,"y":1,"dx":0,"dy":1000000000,"modifiers":0}',
+    "selection outside the composition": b'\x07{"text":"ab","start":1,"end":3}',
+    "selection backwards": b'\x07{"text":"ab","start":2,"end":1}',
+    "a list of numbers": b'\x0d{"id":1,"values":[1]}',
+    "empty text": b'\x06{"text":""}',
+}
+REFUSED_FROM_RENDERER = {
+    "empty": b"",
+    "a message of the other direction": encode(m.Stop()),
+    "unknown type": b"\x7f{}",
+    "type 255": b"\xff{}",
+    "not an icon": b'\x44{"png":"PHN2Zz4="}',
+    "not base64": b'\x44{"png":"!!!"}',
+    "an icon of another size": b'\x44{"png":"' + base64.b64encode(imagecodecs.png_encode(noise(16, 16))) + b'"}',
+    "a cursor with an address": b'\x46{"name":"url(https://evil.example/c.png), auto"}',
+    "an origin with a path": b'\x42{"origin":"https://a.example/","path":"/","index":0,"length":1,"replace":false}',
+    "an origin of another scheme": b'\x42{"origin":"file://","path":"/","index":0,"length":1,"replace":false}',
+    "an origin with credentials": b'\x42{"origin":"https://u@a.example","path":"/","index":0,"length":1,"replace":false}',
+    "an origin without a path": b'\x42{"origin":"https://a.example","path":"","index":0,"length":1,"replace":false}',
+    "a script path": b'\x42{"origin":"https://a.example","path":"javascript:1","index":0,"length":1,"replace":false}',
+    "outside the history": b'\x42{"origin":"https://a.example","path":"/","index":1,"length":1,"replace":false}',
+    "title too long": b'\x43{"text":"' + b"x" * 1025 + b'"}',
+    "unknown notice": b'\x4d{"code":"hello"}',
+    "unknown close": b'\x4e{"code":"<b>"}',
+    "frame: cut in the head": FRAME[:10],
+    "frame: cut in a paint": FRAME[:-1],
+    "frame: a byte too many": FRAME + b"\x00",
+    "frame: unknown flag": FRAME[:9] + b"\x02" + FRAME[10:],
+    "frame: seq zero": FRAME[:1] + b"\x00\x00\x00\x00" + FRAME[5:],
+    "frame: width zero": FRAME[:5] + b"\x00\x00" + FRAME[7:],
+    "frame: wider than may be": FRAME[:5] + b"\x20\x01" + FRAME[7:],
+    "frame: surface too small for its rectangles": FRAME[:5] + b"\x00\x20" + FRAME[7:],
+    "frame: more paints announced": FRAME[:12] + b"\x00\x04" + FRAME[14:],
+    "frame: whole with copies": FRAME[:9] + b"\x01" + FRAME[10:],
+    "frame: picture of another size": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x07\x00\x04\x01"),
+    "frame: lossless announced as lossy": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x08\x00\x04\x02"),
+    "frame: unknown encoding": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x08\x00\x04\x09"),
+    "frame: a JPEG": FRAME.replace(LOSSLESS, b"\xff\xd8\xff\xe0" + LOSSLESS[4:]),
+    "frame: a WebP with an extended header": FRAME.replace(b"VP8L", b"VP8X"),
+    "frame: a fill of two bytes": FRAME[:-7] + b"\x00\x00\x00\x02" + b"\x00\x00",
+    "frame: empty rectangle": FRAME.replace(b"\x00\x01\x00\x01\x03", b"\x00\x00\x00\x01\x03"),
+}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(item) for name, item in asdict(value).items()}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> None:
+    (HERE / name).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    HERE.mkdir(exist_ok=True)
+    for name, messages in (("to_renderer.json", TO_RENDERER), ("from_renderer.json", FROM_RENDERER)):
+        write(
+            name,
+            [{"type": type(x).__name__, "hex": encode(x).hex(), "message": plain(x)} for x in messages],
+        )
+    for name, refused in (
+        ("refused_to_renderer.json", REFUSED_TO_RENDERER),
+        ("refused_from_renderer.json", REFUSED_FROM_RENDERER),
+    ):
+        write(name, [{"why": why, "hex": data.hex()} for why, data in refused.items()])
+
+
+if __name__ == "__main__":
+    main()
