@@ -1,0 +1,1 @@
+"""Sessions: their shape (``model``) and the connections that rest on them (``live``). They are kept by ``isolation.store.sessions``."""
