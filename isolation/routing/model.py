@@ -67,7 +67,6 @@ class App:
     identity_headers: tuple[tuple[str, str], ...] = ()
     launcher: bool = True
     egress_allow: tuple[str, ...] = ()
-    session_seconds: int = 86_400
 
 
 class RefusalReason(StrEnum):

@@ -245,7 +245,6 @@ def _app(
         identity_headers=tuple(sorted(app.identity_headers.items())),
         launcher=app.launcher,
         egress_allow=tuple(app.egress),
-        session_seconds=int(app.session_duration),
     )
 
 

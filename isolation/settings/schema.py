@@ -151,7 +151,7 @@ class AppSection(_Section):
     name: str = Field(
         min_length=1,
         max_length=64,
-        description="Name of the app; must be unique. Never changes the app's AUD tag when `aud` is set.",
+        description="Name of the app, unique. The audience tag is derived from it unless `aud` is set.",
     )
     domain: Host = Field(description="Host that people open: exact, or `*.parent.example` (one label).")
     upstream: Origin = Field(description="Origin of the app itself, e.g. `http://10.1.2.3:8080`.")
@@ -177,7 +177,6 @@ class AppSection(_Section):
         default_factory=list,
         description="Public hosts that the isolated page may also reach: `cdn.example`, `*.example`, or `*` for any public host.",
     )
-    session_duration: Duration = Field(default=limits.SESSION_SECONDS, description="How long a sign-in is good for this app.")
 
 
 class RiskSection(_Section):

@@ -200,7 +200,6 @@ def app(
     identity_headers: Iterable[tuple[str, str]] = (),
     egress_allow: Iterable[str] = (),
     launcher: bool = True,
-    session_seconds: int = 86_400,
 ) -> App:
     """Return an app whose audience tag follows from its name."""
     return App(
@@ -213,7 +212,6 @@ def app(
         identity_headers=tuple(identity_headers),
         launcher=launcher,
         egress_allow=tuple(egress_allow),
-        session_seconds=session_seconds,
     )
 
 
