@@ -25,7 +25,10 @@ def normal_domain(text: str) -> str | None:
     domain = text.translate(_UPPER_TO_LOWER)
     if not domain.isascii():
         try:
-            domain = idna.encode(domain.lower()).decode("ascii")
+            # Label by label: idna.encode() would take three more characters for dots.
+            domain = ".".join(
+                label if label.isascii() else idna.alabel(label.lower()).decode("ascii") for label in domain.split(".")
+            )
         except (idna.IDNAError, UnicodeError):
             return None
     if len(domain) > MAX_DOMAIN_CHARACTERS:

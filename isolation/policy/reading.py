@@ -68,6 +68,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def key_text(key: object) -> str:
+    """Return a key of a document as it may appear in a message or a path: plain where it is a plain word, quoted otherwise."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else shown(key)
+
+
 class Section:
     """One mapping of a document: reads values by key with their type checked, and knows which keys it was asked for."""
 
@@ -94,7 +99,7 @@ class Section:
         """Report every key that is not allowed here."""
         for key in self.raw:
             if key not in allowed:
-                word = key if isinstance(key, str) else shown(key)
+                word = key_text(key)
                 names = ", ".join(allowed) if allowed else "none"
                 self.problems.error(
                     (*self.path, word), f'unknown key "{word}" in {what}{nearest(word, allowed)} (known keys: {names})'
