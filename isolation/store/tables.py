@@ -5,7 +5,7 @@ A change here needs a migration (``migrations/``); a test compares the two.
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import CheckConstraint, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
 metadata = MetaData(
     naming_convention={
@@ -162,13 +162,25 @@ leases = Table(
     "leases",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("session_digest", Text, nullable=False, index=True),
+    Column("session_digest", Text, nullable=False),
+    Column("person_key", Text, nullable=False),
     Column("node", Text, nullable=False),
-    Column("credentials_digest", Text, nullable=False, unique=True),
-    Column("state", Text, nullable=False),
-    Column("created_at", Double, nullable=False),
+    Column("credential_digest", Text, nullable=False),
+    Column("controls", Text, nullable=False),  # JSON object
+    Column("scale", Integer, nullable=False),
+    Column("apps", Text, nullable=False),  # JSON array, sorted
+    Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("ended_because", Text, nullable=False),
+    # One live lease per session, whoever asks first.
+    Index("ix_leases_live_session", "session_digest", unique=True, sqlite_where=text("ended_at IS NULL")),
+)
+
+used_tickets = Table(
+    "used_tickets",
+    metadata,
+    Column("ticket_digest", Text, primary_key=True),
+    Column("until", Double, nullable=False, index=True),
 )
 
 signing_keys = Table(
