@@ -1,0 +1,1 @@
+"""Own URLs, below ``/.isolation/`` on every host."""
