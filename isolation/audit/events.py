@@ -60,7 +60,7 @@ _DETAIL: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.SESSION_ENDED: frozenset({"why"}),
     Kind.ISOLATION_STARTED: frozenset({"lease", "node", "controls"}),
     Kind.ISOLATION_ENDED: frozenset({"lease", "node", "why", "seconds"}),
-    Kind.EGRESS_BLOCKED: frozenset({"lease", "host", "port", "address", "scheme", "why"}),
+    Kind.EGRESS_BLOCKED: frozenset({"lease", "host", "port", "address", "scheme", "why", "count"}),
     Kind.TAG_ADDED: frozenset({"tag", "level", "reason", "until"}),
     Kind.TAG_REMOVED: frozenset({"tag", "level"}),
     Kind.OVERRIDE_ADDED: frozenset({"override", "level", "reason", "until"}),
@@ -183,12 +183,16 @@ def egress_blocked(
     why: str,
     address: str = "",
     scheme: str = "",
+    count: int = 1,
     person: str = "",
     email: str = "",
     app: str = "",
 ) -> AuditEvent:
-    """Record that an isolated browser tried to reach something it may not. Host and port only: a path may hold secrets."""
-    detail = {"lease": lease, "host": host, "port": port, "address": address, "scheme": scheme, "why": why}
+    """Record that an isolated browser tried to reach something it may not. Host and port only: a path may hold secrets.
+
+    ``count``: how many attempts this stands for; repeats of the same within a few seconds are gathered.
+    """
+    detail = {"lease": lease, "host": host, "port": port, "address": address, "scheme": scheme, "why": why, "count": count}
     return _event(Kind.EGRESS_BLOCKED, at, person=person, email=email, session=session, app=app, outcome="blocked", detail=detail)
 
 
