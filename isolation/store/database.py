@@ -56,12 +56,12 @@ log = structlog.get_logger()
 class Store:
     """One process's access to the store. Made by :meth:`open`; safe for use from any thread and any event loop. Not to be carried over a fork."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, busy_seconds: float) -> None:
         self._path = path
         self.clock = clock
-        self._write_engine = _engine(path, "BEGIN IMMEDIATE", size=1, pragmas=("PRAGMA synchronous=FULL",))
+        self._write_engine = _engine(path, "BEGIN IMMEDIATE", 1, busy_seconds, ("PRAGMA synchronous=FULL",))
         # Readers cannot write even by mistake.
-        self._read_engine = _engine(path, "BEGIN", size=READERS, pragmas=("PRAGMA query_only=ON",))
+        self._read_engine = _engine(path, "BEGIN", READERS, busy_seconds, ("PRAGMA query_only=ON",))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._waiting: queue.Queue[_Job[Any] | None] = queue.Queue(MAX_WAITING)
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
@@ -69,9 +69,10 @@ class Store:
         self._closed = False
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None) -> Store:
+    def open(cls, url: str, *, clock: Clock | None = None, busy_seconds: float = BUSY_SECONDS) -> Store:
         """Open (and create or migrate) the store at ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
 
+        ``busy_seconds``: how long to wait for another process's transaction.
         Raises ConfigurationError for a URL that cannot be used, StoreError where the file cannot.
         """
         path = _path_of(url)
@@ -79,7 +80,7 @@ class Store:
             _create(path)
         except OSError as error:
             raise StoreError(f"the store cannot be created at {path}: {error.strerror}") from error
-        store = cls(path, clock or SystemClock())
+        store = cls(path, clock or SystemClock(), busy_seconds)
         try:
             with store._write_engine.connect() as connection:
                 migrate(connection)
@@ -231,14 +232,14 @@ def _create(path: Path) -> None:
             log.warning("store.permissions", path=str(path), advice=f"others on this machine may read it: chmod 600 {path}")
 
 
-def _engine(path: Path, begin: str, *, size: int, pragmas: tuple[str, ...]) -> Engine:
+def _engine(path: Path, begin: str, size: int, busy_seconds: float, pragmas: tuple[str, ...]) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=1,  # a reader of its own passes through the pool once
         pool_reset_on_return=None,  # every transaction is ended here, by commit or rollback
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": busy_seconds, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
