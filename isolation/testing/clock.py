@@ -62,9 +62,12 @@ class FakeClock:
             await asyncio.sleep(0)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock has been moved by ``seconds``."""
+        """Wait until the clock has been moved by ``seconds``; for none or less, only let others run."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._monotonic + max(0.0, seconds), next(self._order), future))
+        heapq.heappush(self._sleepers, (self._monotonic + seconds, next(self._order), future))
         await future
 
     @property

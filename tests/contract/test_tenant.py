@@ -557,10 +557,9 @@ def test_control_refuses_other_sites_and_rebound_names(client: httpx.Client, ten
     assert client.post(url, data={"risk": "none"}, headers={"Origin": tenant.base_url}).status_code == 200
 
 
-def test_expired_tokens_are_refused_until_renewed(client: httpx.Client, tenant: Tenant, clock: FakeClock) -> None:
+def test_expired_tokens_are_refused_until_renewed(client: httpx.Client, tenant: Tenant) -> None:
     token = graph_token(client, tenant)
     tenant.expire_tokens()
-    clock.advance(1)
     assert client.get("/v1.0/users", headers={"Authorization": f"Bearer {token}"}).status_code == 401
     assert graph(client, tenant, "/users").status_code == 200
 

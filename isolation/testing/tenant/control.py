@@ -55,7 +55,7 @@ class ControlEndpoints:
             people=people,
             groups=sorted(directory.groups.values(), key=lambda group: group.name),
             others=len(directory.users) - len(people),
-            levels=["low", "medium", "high", "none", "hidden", "someNewLevel"],
+            levels=["none", "low", "medium", "high", "hidden", "someNewLevel"],
             switches=state.switches,
             faults=as_json(state.faults),
             forging=state.keys.forging,
@@ -70,7 +70,7 @@ class ControlEndpoints:
         return JSONResponse(self._snapshot())
 
     async def person(self, request: Request) -> Response:
-        """Change a person: ``risk`` (a level, ``null`` text for JSON null, ``forget``), ``enabled``, ``user_type``, ``employee_type``, ``add_group``, ``remove_group``."""
+        """Change a person: ``risk`` (a level, ``null`` text for JSON null, ``forget``), ``enabled``, ``user_type``, ``employee_type``, ``revoke_sessions``, ``add_group``, ``remove_group``."""
         form = await self._form(request)
         who = str(request.path_params["who"])
         directory = self._state.directory
@@ -79,6 +79,7 @@ class ControlEndpoints:
             "enabled": lambda value: directory.set_enabled(who, _truth(value)),
             "user_type": lambda value: directory.set_user_type(who, value),
             "employee_type": lambda value: directory.set_employee_type(who, value),
+            "revoke_sessions": lambda _: directory.revoke_sessions(who),
             "add_group": lambda value: directory.add_member(value, who),
             "remove_group": lambda value: directory.remove_member(value, who),
         }
@@ -144,7 +145,7 @@ class ControlEndpoints:
     async def expire(self, request: Request) -> Response:
         """Let every access token and single sign-on session expire now."""
         await self._form(request)
-        self._state.tokens_not_before = self._state.clock.now() + 1
+        self._state.token_generation += 1
         self._state.sign_ons.clear()
         return self._done(request)
 
@@ -155,7 +156,6 @@ class ControlEndpoints:
         self._state.faults.clear()
         self._state.keys.forge(False)
         self._state.switches = Switches()
-        self._state.tokens_not_before = 0.0
         return self._done(request)
 
     # ------------------------------------------------------------------ helpers

@@ -22,6 +22,7 @@ class User:
     role: str
     user_type: str
     employee_type: str
+    sessions_valid_from: float
     enabled: bool = True
 
     @property
@@ -58,6 +59,7 @@ class Directory:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._since = clock.now() - 86_400  # nobody's earlier sessions have been revoked since
         self.version = 0
         self.users: dict[str, User] = {}
         self.groups: dict[str, Group] = {}
@@ -66,7 +68,7 @@ class Directory:
 
     def reset(self) -> None:
         """Return to the people and groups of :mod:`isolation.testing.tenant.people`."""
-        self.users = {seed.oid: _user(seed) for seed in PEOPLE}
+        self.users = {seed.oid: _user(seed, self._since) for seed in PEOPLE}
         self.groups = {seed.id: Group(seed.id, seed.name, frozenset(seed.members)) for seed in GROUPS}
         self.risks = {}
         for seed in PEOPLE:
@@ -107,6 +109,10 @@ class Directory:
         """Set ``accountEnabled``."""
         self._put(replace(self.find(who), enabled=enabled))
 
+    def revoke_sessions(self, who: str) -> None:
+        """Do what ``POST /users/{id}/revokeSignInSessions`` does: sign-ins before now count no longer."""
+        self._put(replace(self.find(who), sessions_valid_from=self._clock.now()))
+
     def set_user_type(self, who: str, user_type: str) -> None:
         """Set ``userType`` (``Member`` or ``Guest``)."""
         self._put(replace(self.find(who), user_type=user_type))
@@ -138,7 +144,7 @@ class Directory:
 
     def add_user(self, oid: str, handle: str, name: str, *, role: str = "", risk: str | None = None) -> None:
         """Add a person."""
-        self._put(User(oid.casefold(), handle, name, role, "Member", "Employee"))
+        self._put(User(oid.casefold(), handle, name, role, "Member", "Employee", self._since))
         if risk is not None:
             self.risks = {**self.risks, oid.casefold(): Risk(risk, "atRisk", self._clock.now())}
 
@@ -148,7 +154,7 @@ class Directory:
         users, risks = dict(self.users), dict(self.risks)
         for index in range(number):
             oid = f"f1110000-0000-4000-9000-{index:012x}"
-            users[oid] = User(oid, f"person{index}", f"Person {index}", "", "Member", "Employee")
+            users[oid] = User(oid, f"person{index}", f"Person {index}", "", "Member", "Employee", self._since)
             risks[oid] = Risk(level, "atRisk", now)
         self.users, self.risks = users, risks
         self.version += 1
@@ -181,5 +187,5 @@ class Directory:
         self.version += 1
 
 
-def _user(seed: PersonSeed) -> User:
-    return User(seed.oid, seed.handle, seed.name, seed.role, seed.user_type, seed.employee_type)
+def _user(seed: PersonSeed, since: float) -> User:
+    return User(seed.oid, seed.handle, seed.name, seed.role, seed.user_type, seed.employee_type, since)

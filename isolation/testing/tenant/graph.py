@@ -93,13 +93,13 @@ class GraphEndpoints:
         """``GET /users/{id | userPrincipalName}``."""
         self._authorise(request, USER_PERMISSIONS)
         self._options(request)
-        row = _user_row(self._user(request), self._state)
+        row = _user_row(self._user(request))
         return self._object(select(row, request.query_params.get("$select", ""), USER_DEFAULTS), "users/$entity")
 
     def users(self, request: Request, fault: Fault | None) -> Response:
         """``GET /users``."""
         self._authorise(request, USER_PERMISSIONS)
-        rows = [_user_row(user, self._state) for _, user in sorted(self._state.directory.users.items())]
+        rows = [_user_row(user) for _, user in sorted(self._state.directory.users.items())]
         return self._page(request, rows, "users", USER_DEFAULTS, DIRECTORY_PAGE, fault)
 
     def groups(self, request: Request, fault: Fault | None) -> Response:
@@ -120,7 +120,7 @@ class GraphEndpoints:
         rows: list[dict[str, Any]] = []
         for member in sorted(self._group(request).members):
             if member in directory.users:
-                rows.append({"@odata.type": "#microsoft.graph.user", **_user_row(directory.users[member], self._state)})
+                rows.append({"@odata.type": "#microsoft.graph.user", **_user_row(directory.users[member])})
             elif member in directory.groups:
                 rows.append({"@odata.type": "#microsoft.graph.group", **_group_row(directory.groups[member])})
         return self._page(request, rows, "directoryObjects", ["id", "displayName"], DIRECTORY_PAGE, fault)
@@ -156,7 +156,7 @@ class GraphEndpoints:
         rows: list[dict[str, Any]] = []
         if token not in {"latest", str(directory.version)}:
             if what == "users":
-                rows = [_user_row(user, self._state) for user in directory.users.values()]
+                rows = [_user_row(user) for user in directory.users.values()]
             else:
                 rows = [
                     _group_row(group) | {"members@delta": _members(group, directory.users)} for group in directory.groups.values()
@@ -200,8 +200,8 @@ class GraphEndpoints:
             raise GraphProblemError(
                 401, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience or signature."
             ) from error
-        now = self._state.clock.now()
-        if now >= float(claims["exp"]) or float(claims["iat"]) < self._state.tokens_not_before:
+        expired = self._state.clock.now() >= float(claims["exp"])
+        if expired or claims["generation"] != self._state.token_generation:
             raise GraphProblemError(401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
         return claims
 
@@ -303,7 +303,7 @@ def _members(group: Group, users: Mapping[str, User]) -> list[dict[str, str]]:
     ]
 
 
-def _user_row(user: User, state: TenantState) -> dict[str, Any]:
+def _user_row(user: User) -> dict[str, Any]:
     given, _, family = user.name.partition(" ")
     return {
         "businessPhones": [],
@@ -322,7 +322,7 @@ def _user_row(user: User, state: TenantState) -> dict[str, Any]:
         "employeeType": user.employee_type,
         "externalUserState": "Accepted" if user.user_type == "Guest" else None,
         "creationType": "Invitation" if user.user_type == "Guest" else None,
-        "signInSessionsValidFromDateTime": iso(state.clock.now() - 86_400),
+        "signInSessionsValidFromDateTime": iso(user.sessions_valid_from),
     }
 
 

@@ -394,6 +394,7 @@ class EntraEndpoints:
                 "appid": self._state.client_id,
                 "uti": secrets.token_urlsafe(16),
                 "ver": "1.0",
+                "generation": self._state.token_generation,
                 **claims,
             }
         )

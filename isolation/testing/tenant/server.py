@@ -205,7 +205,7 @@ class Tenant:
 
     def expire_tokens(self) -> None:
         """Let every access token that was issued so far be refused."""
-        self.state.tokens_not_before = self.state.clock.now() + 1
+        self.state.token_generation += 1
 
 
 def build_app(state: TenantState) -> Starlette:

@@ -127,7 +127,7 @@ class TenantState:
     refresh: Bounded[Grant] = field(default_factory=Bounded)
     sign_ons: Bounded[SignOn] = field(default_factory=Bounded)
     seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
-    tokens_not_before: float = 0.0
+    token_generation: int = 0  # access tokens of an earlier one are refused
 
     def __post_init__(self) -> None:
         """Make the directory with the tenant's clock."""
