@@ -1,0 +1,182 @@
+"""``python -m renderer``: run a renderer node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from renderer.chromium.find import NoChromiumError, find_chromium
+from renderer.privileges import PrivilegeError, drop_root
+
+# ---------------------------------------------------------------- limits
+MAX_TOKEN = 512  # characters of the node's token
+MIN_TOKEN = 16
+
+EXIT_CANNOT_RUN = 78  # sysexits.h EX_CONFIG: starting again will not help
+
+log = logging.getLogger("renderer")
+_PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line: event name and what was passed as ``extra``."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _arguments(given: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m renderer", description="A renderer node: sandboxed Chromium for isolated sessions."
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where routers connect (port 0: any free one)"
+    )
+    parser.add_argument("--runtime-dir", type=Path, required=True, help="a directory of the node's own; made if missing, 0700")
+    parser.add_argument("--capacity", type=int, default=8, help="sessions at once")
+    parser.add_argument("--warm", type=int, default=1, help="browsers kept ready")
+    parser.add_argument("--grace", type=float, default=None, help="seconds a session lives on without viewers")
+    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
+    return parser.parse_args(given)
+
+
+def _token() -> str:
+    """Return the node's token: from the environment, else the first line of standard input. It never stands on the command line."""
+    token = os.environ.pop("ISOLATION_NODE_TOKEN", "")
+    if not token:
+        # Byte by byte from the descriptor: a buffered reader would swallow what follows.
+        line = bytearray()
+        while len(line) <= MAX_TOKEN and (byte := os.read(0, 1)) not in {b"", b"\n"}:
+            line += byte
+        token = line.decode("ascii", "replace").strip()
+    if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and token.isprintable()):
+        raise SystemExit(
+            "no node token: give it in ISOLATION_NODE_TOKEN or as the first line of standard input (16 to 512 characters)"
+        )
+    return token
+
+
+async def _parent_gone() -> None:
+    """Return when standard input ends."""
+    loop = asyncio.get_running_loop()
+    gone = loop.create_future()
+
+    def readable() -> None:
+        if not os.read(0, 4096) and not gone.done():
+            gone.set_result(None)
+
+    try:
+        loop.add_reader(0, readable)
+    except PermissionError:  # a regular file or /dev/null is always at its end
+        return
+    await gone
+    loop.remove_reader(0)
+
+
+async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
+    from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
+    from renderer.chromium.sandbox import check_sandbox
+    from renderer.node import Node
+    from renderer.server import NodeServer
+    from renderer.wire.control import GRACE_SECONDS
+
+    host, _, port = options.listen.rpartition(":")
+    runtime_dir = options.runtime_dir.resolve()
+    removed = remove_stale(runtime_dir)
+    if removed:
+        log.info("node.cleaned", extra={"directories": removed})
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    engine = Engine(chromium, runtime_dir)
+    parent = asyncio.ensure_future(_parent_gone()) if options.exit_with_parent else None
+    if parent is not None:
+        parent.add_done_callback(lambda _: stop.set())
+    node: Node | None = None
+    server: NodeServer | None = None
+    try:
+        await engine.start()
+        version = await check_sandbox(engine)
+        node = Node(engine, version, capacity=options.capacity, warm=options.warm, grace=options.grace or GRACE_SECONDS)
+        node.start()
+        server = NodeServer(node, token)
+        bound = await server.start(host.strip("[]") or "127.0.0.1", int(port))
+        sys.stdout.write(json.dumps({"port": bound, "chromium": version}) + "\n")
+        sys.stdout.flush()
+        log.info("node.ready", extra={"port": bound, "chromium": version, "capacity": options.capacity})
+        await stop.wait()
+        log.info("node.stopping")
+    except (LaunchError, NoSandboxError) as problem:
+        if stop.is_set():
+            return 0
+        code = "no-sandbox" if isinstance(problem, NoSandboxError) else "launch-failed"
+        log.critical("node.cannot-run", extra={"code": code, "why": str(problem)})
+        return EXIT_CANNOT_RUN
+    finally:
+        if node is not None:
+            await node.stop()
+        if server is not None:
+            await server.stop()
+        await engine.stop()
+        if parent is not None:
+            parent.cancel()
+    return 0
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run a node until it is told to stop. Returns the exit status."""
+    arguments = sys.argv[1:] if given is None else given
+    options = _arguments(arguments)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    try:
+        chromium = find_chromium()
+        drop_root(arguments, options.runtime_dir.absolute(), chromium)
+    except (NoChromiumError, PrivilegeError) as problem:
+        log.critical(
+            "node.cannot-run",
+            extra={"code": "no-browser" if isinstance(problem, NoChromiumError) else "root", "why": str(problem)},
+        )
+        return EXIT_CANNOT_RUN
+    if options.exit_with_parent:
+        # Ctrl-C in the parent's terminal is for the parent; we end, in order, when it does.
+        try:
+            os.setsid()
+        except PermissionError:
+            log.debug("node.session-leader")
+    os.umask(0o077)
+    lock = os.open(options.runtime_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.critical("node.cannot-run", extra={"code": "busy", "why": f"another node uses {options.runtime_dir}"})
+        return EXIT_CANNOT_RUN
+    return asyncio.run(_run(options, chromium, _token()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Start and end Chromium: through Playwright, in a private directory, with our own flags, its sandbox on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.async_api import Browser, Error, Playwright, async_playwright
+
+from renderer.chromium.flags import Proxy, command_line
+
+# ---------------------------------------------------------------- limits
+LAUNCH_SECONDS = 30.0  # a cold start on a busy two-core machine takes 2 s
+CLOSE_SECONDS = 3.0  # how long Chromium may take to end by itself before it is killed
+PREFIX = "session-"  # of private directories below the runtime directory: what begins so is removed at the next start
+
+_NO_SANDBOX_SIGNS = (
+    "No usable sandbox",
+    "namespace sandbox failed",
+    "Operation not permitted",
+    "Failed to move to new namespace",
+)
+
+log = logging.getLogger("renderer.chromium")
+
+
+class LaunchError(Exception):
+    """Chromium did not start. The text says why, as far as it said."""
+
+
+class NoSandboxError(Exception):
+    """Chromium's sandbox does not work here. The text says how to fix it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chromium:
+    """A running browser and what must be cleaned up after it. ``pid`` leads its own process group."""
+
+    browser: Browser
+    pid: int
+    home: Path
+    proxy: Proxy | None
+    scale: int
+
+    @property
+    def version(self) -> str:
+        """As Chromium says, "156.0.8078.79"."""
+        return self.browser.version
+
+
+def private_directory(runtime_dir: Path) -> Path:
+    """Create a directory, 0700, that holds everything one Chromium writes."""
+    home = runtime_dir / f"{PREFIX}{secrets.token_hex(8)}"
+    home.mkdir(mode=0o700)
+    (home / "tmp").mkdir(mode=0o700)
+    return home
+
+
+def remove_stale(runtime_dir: Path) -> int:
+    """Remove what a node that was killed left behind. Call it while the runtime directory is locked. Returns how many were removed."""
+    stale = [path for path in runtime_dir.iterdir() if path.name.startswith((PREFIX, "playwright"))]
+    for path in stale:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(stale)
+
+
+def environment(home: Path) -> dict[str, str | float | bool]:
+    """Return everything Chromium knows of its surroundings: its own directory, and no word of ours."""
+    kept: dict[str, str | float | bool] = {n: os.environ[n] for n in ("PATH", "LANG", "LC_ALL", "TZ") if n in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_RUNTIME_DIR": str(home / "tmp"),
+        "DBUS_SESSION_BUS_ADDRESS": "disabled:",
+        "DBUS_SYSTEM_BUS_ADDRESS": "disabled:",
+    }
+
+
+class Engine:
+    """Playwright's driver and the browsers it starts. One per node."""
+
+    def __init__(self, executable: Path, runtime_dir: Path) -> None:
+        self.executable = executable
+        self.runtime_dir = runtime_dir
+        self._playwright: Playwright | None = None
+
+    async def start(self) -> None:
+        """Start the driver. It keeps its own temporary files below the runtime directory too."""
+        os.environ["TMPDIR"] = str(self.runtime_dir)
+        self._playwright = await async_playwright().start()
+
+    async def stop(self) -> None:
+        """Stop the driver; what it still runs ends with it."""
+        if self._playwright is not None:
+            await self._playwright.stop()
+            self._playwright = None
+
+    async def launch(self, proxy: Proxy | None, scale: int) -> Chromium:
+        """Start one Chromium. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
+        if self._playwright is None:
+            raise LaunchError("the driver does not run")
+        home = private_directory(self.runtime_dir)
+        try:
+            browser = await self._playwright.chromium.launch(
+                executable_path=self.executable,
+                args=command_line(home / "profile", proxy, scale),
+                ignore_default_args=True,
+                chromium_sandbox=True,
+                handle_sigint=False,
+                handle_sigterm=False,
+                handle_sighup=False,
+                timeout=LAUNCH_SECONDS * 1000,
+                env=environment(home),
+            )
+        except Error as problem:
+            shutil.rmtree(home, ignore_errors=True)
+            said = str(problem)
+            if any(sign in said for sign in _NO_SANDBOX_SIGNS):
+                raise NoSandboxError(how_to_allow_sandbox()) from problem
+            raise LaunchError(" ".join(said.split())[:500]) from problem
+        try:
+            session = await browser.new_browser_cdp_session()
+            processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
+            pid = next(int(process["id"]) for process in processes if process["type"] == "browser")
+            await session.detach()
+        except (Error, KeyError, StopIteration) as problem:
+            await _close(browser)
+            shutil.rmtree(home, ignore_errors=True)
+            raise LaunchError("Chromium ended while it started") from problem
+        return Chromium(browser, pid, home, proxy, scale)
+
+    async def end(self, chromium: Chromium) -> None:
+        """End a Chromium for certain: ask, then kill its process group; then remove its directory."""
+        await _close(chromium.browser)
+        if kill_group(chromium.pid):
+            log.warning("chromium.killed", extra={"pid": chromium.pid})
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(_remove, chromium.home)
+
+
+async def _close(browser: Browser) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await browser.close()
+    except (Error, TimeoutError):
+        pass
+
+
+def kill_group(pid: int) -> bool:
+    """Kill a browser and what it started. False: there was nothing left."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _remove(home: Path) -> None:
+    # A dying helper process may still write a file while the tree is being removed.
+    for _ in range(5):
+        shutil.rmtree(home, ignore_errors=True)
+        if not home.exists():
+            return
+    log.error("profile.left", extra={"directory": home.name})
+
+
+def how_to_allow_sandbox() -> str:
+    """Return what to change on this machine so that Chromium's sandbox works."""
+    hints = []
+    for name, bad, fix in (
+        ("kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or give Chromium an AppArmor profile with userns",
+        ),
+        ("user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
+    ):
+        try:
+            if Path("/proc/sys", name).read_text().strip() == bad:
+                hints.append(fix)
+        except OSError:
+            continue
+    hints.append("in Docker: run with a seccomp profile that allows user namespaces (deploy/seccomp.json), not with --privileged")
+    return (
+        "Chromium's sandbox does not work here (it needs unprivileged user namespaces and seccomp), and the renderer never runs without it. Try: "
+        + "; ".join(hints)
+    )

@@ -1,0 +1,93 @@
+"""Warm browsers: started, and not yet anybody's.
+
+A browser's gateway and scale are fixed at its start, so the pool warms what was asked for last; a browser that was started for another
+gateway is ended, never handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from playwright.async_api import Browser
+
+from renderer.cdp import Tasks
+from renderer.chromium.flags import Proxy
+from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError
+
+# ---------------------------------------------------------------- limits
+RETRY_SECONDS = 5.0  # between attempts to warm a browser when starting fails
+WARM_SCALE = 100  # most screens; others start cold, in a quarter of a second
+
+log = logging.getLogger("renderer.pool")
+
+
+class Pool:
+    """Up to ``warm`` browsers kept ready. ``changed`` is called when their number changes."""
+
+    def __init__(self, engine: Engine, warm: int, changed: Callable[[], None]) -> None:
+        self._engine = engine
+        self._wanted = warm
+        self._changed = changed
+        self._ready: list[Chromium] = []
+        self._proxy: Proxy | None = None
+        self._tasks = Tasks("pool")
+        self._filling = False
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    async def take(self, proxy: Proxy, scale: int) -> Chromium:
+        """Return a browser for one session; the pool fills up again behind it. Raises LaunchError or NoSandboxError."""
+        if proxy != self._proxy:
+            self._proxy = proxy
+            for stale in self._ready:
+                self._tasks.start(self._engine.end(stale))
+            self._ready.clear()
+        chromium = self._ready.pop() if scale == WARM_SCALE and self._ready else None
+        if chromium is None or not chromium.browser.is_connected():
+            chromium = await self._engine.launch(proxy, scale)
+        self._changed()
+        return chromium
+
+    def fill(self) -> None:
+        """Start what is missing, in the background. Called when a session has begun, so that warming never competes with somebody waiting."""
+        if not self._filling and not self._closed and self._proxy is not None:
+            self._filling = True
+            self._tasks.start(self._fill())
+
+    async def _fill(self) -> None:
+        try:
+            while len(self._ready) < self._wanted and not self._closed:
+                proxy = self._proxy
+                try:
+                    chromium = await self._engine.launch(proxy, WARM_SCALE)
+                except (LaunchError, NoSandboxError) as problem:
+                    log.warning("pool.launch-failed", extra={"why": str(problem)})
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if self._closed or proxy != self._proxy:
+                    await self._engine.end(chromium)
+                    continue
+                chromium.browser.on("disconnected", partial(self._lost, chromium))
+                self._ready.append(chromium)
+                self._changed()
+        finally:
+            self._filling = False
+
+    def _lost(self, chromium: Chromium, _: Browser) -> None:
+        if chromium in self._ready:
+            self._ready.remove(chromium)
+            self._tasks.start(self._engine.end(chromium))
+            self._changed()
+            self.fill()
+
+    async def close(self) -> None:
+        """End every browser that is nobody's."""
+        self._closed = True
+        ready, self._ready = self._ready, []
+        await asyncio.gather(*(self._engine.end(chromium) for chromium in ready))
+        self._tasks.close()

@@ -1,0 +1,59 @@
+"""Proof, before the node takes anybody in, that Chromium's sandbox holds: read from /proc, not from Chromium's word."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from playwright.async_api import Error
+
+from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, how_to_allow_sandbox
+
+_SECCOMP_FILTER = "2"  # proc_pid_status(5)
+_NAMESPACES = ("user", "pid", "net")
+
+
+async def check_sandbox(engine: Engine) -> str:
+    """Start a browser with a page, look at the page's process, end it. Returns Chromium's version.
+
+    Raises :class:`NoSandboxError`, or :class:`LaunchError` when Chromium does not start at all.
+    """
+    chromium = await engine.launch(None, 100)
+    try:
+        page = await chromium.browser.new_page()
+        await page.set_content("<p>sandbox</p>")
+        session = await chromium.browser.new_browser_cdp_session()
+        processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
+        renderers = [int(process["id"]) for process in processes if process["type"] == "renderer"]
+        if not renderers:
+            raise LaunchError("Chromium runs no page process")
+        for pid in renderers:
+            problem = unsandboxed(pid)
+            if problem:
+                raise NoSandboxError(f"{how_to_allow_sandbox()} (found: {problem})")
+        return chromium.version
+    except Error as problem:
+        raise LaunchError("Chromium ended while its sandbox was looked at") from problem
+    finally:
+        await engine.end(chromium)
+
+
+def unsandboxed(pid: int, proc: Path = Path("/proc")) -> str:
+    """Return what is missing from a process's sandbox, "" for nothing: a seccomp filter, no new privileges, namespaces of its own, no root."""
+    try:
+        status = dict(line.split(":", 1) for line in (proc / str(pid) / "status").read_text().splitlines() if ":" in line)
+        shared = [
+            name for name in _NAMESPACES if os.readlink(proc / str(pid) / "ns" / name) == os.readlink(proc / "self" / "ns" / name)
+        ]
+    except OSError as problem:
+        return f"the process cannot be inspected: {problem.strerror}"
+    missing = []
+    if status.get("Seccomp", "").strip() != _SECCOMP_FILTER:
+        missing.append("no seccomp filter")
+    if status.get("NoNewPrivs", "").strip() != "1":
+        missing.append("may gain privileges")
+    if "0" in status.get("Uid", "0").split():
+        missing.append("runs as root")
+    if shared:
+        missing.append(f"shares the {', '.join(shared)} namespace with the node")
+    return ", ".join(missing)

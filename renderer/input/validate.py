@@ -1,0 +1,155 @@
+"""What a viewer may do: the session's controls, rates, and the order in which input reaches the page. Pure.
+
+Ranges and shapes were checked by the codec; here is what depends on the session and on what came before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from renderer.wire.codec import MAX_WHEEL
+from renderer.wire.messages import (
+    Composition,
+    CopyRequest,
+    Key,
+    Navigate,
+    NoticeCode,
+    Paste,
+    Pointer,
+    PointerKind,
+    Reload,
+    Text,
+    ToRenderer,
+    Wheel,
+)
+
+# ---------------------------------------------------------------- limits
+INPUT_RATE = 400.0  # messages a second: a 240 Hz mouse plus fast typing
+INPUT_BURST = 1200.0  # three seconds' worth: what piles up while the network pauses
+TEXT_RATE = 64 * 1024.0  # bytes a second of typed and pasted text
+TEXT_BURST = 512 * 1024.0  # two pastes of the largest size
+NAVIGATION_RATE = 4.0  # addresses, reloads and steps through history a second
+NAVIGATION_BURST = 20.0
+MAX_QUEUE = 256  # messages waiting for the page; moves and wheels are merged, so this is hundreds of clicks
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What the policy lets this session do. Made from the checked dictionary of ``StartLease``."""
+
+    to_app: bool
+    from_app: bool
+    keyboard: bool
+    printing: bool
+
+    @classmethod
+    def of(cls, controls: Mapping[str, str | bool]) -> Controls:
+        """Read the control dictionary; what is missing is forbidden."""
+        clipboard = controls.get("clipboard", "none")
+        return cls(
+            to_app=clipboard in {"to_app", "both"},
+            from_app=clipboard in {"from_app", "both"},
+            keyboard=controls.get("keyboard") is True,
+            printing=controls.get("print") is True,
+        )
+
+
+class Verdict(Enum):
+    """What happens to a message that gets no notice."""
+
+    ACCEPT = "accept"
+    DROP = "drop"  # too fast: nobody's hands do that
+
+
+class _Bucket:
+    """A token bucket that is told the time."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._level = burst
+        self._at: float | None = None
+
+    def take(self, amount: float, now: float) -> bool:
+        if self._at is not None:
+            self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        if amount > self._level:
+            return False
+        self._level -= amount
+        return True
+
+
+class InputGate:
+    """Decides on each message of one viewer."""
+
+    def __init__(self) -> None:
+        self._messages = _Bucket(INPUT_RATE, INPUT_BURST)
+        self._text = _Bucket(TEXT_RATE, TEXT_BURST)
+        self._navigation = _Bucket(NAVIGATION_RATE, NAVIGATION_BURST)
+
+    def judge(self, message: ToRenderer, controls: Controls, now: float) -> Verdict | NoticeCode:
+        """Pass, drop, or refuse with a notice. ``now``: monotonic seconds."""
+        match message:
+            case Paste() if not controls.to_app:
+                return NoticeCode.CLIPBOARD_BLOCKED
+            case CopyRequest() if not controls.from_app:
+                return NoticeCode.CLIPBOARD_BLOCKED
+            case Key() | Text() | Composition() | Paste() if not controls.keyboard:
+                return NoticeCode.KEYBOARD_BLOCKED
+            case _:
+                pass
+        if not self._messages.take(1.0, now):
+            return Verdict.DROP
+        match message:
+            case Text(text) | Composition(text) | Paste(text) if not self._text.take(len(text.encode()), now):
+                return Verdict.DROP
+            case Navigate() | Reload() if not self._navigation.take(1.0, now):
+                return Verdict.DROP
+            case _:
+                return Verdict.ACCEPT
+
+
+class InputQueue:
+    """Input waiting for the page. Moves and wheels that follow each other become one, so clicks and keys never wait behind a queue of them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[ToRenderer] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: ToRenderer) -> bool:
+        """Add a message. False: the queue is full and the message was not taken."""
+        if self._waiting:
+            merged = _merged(self._waiting[-1], message)
+            if merged is not None:
+                self._waiting[-1] = merged
+                return True
+        if len(self._waiting) >= MAX_QUEUE:
+            return False
+        self._waiting.append(message)
+        return True
+
+    def get(self) -> ToRenderer | None:
+        """Take the oldest message."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def clear(self) -> None:
+        """Forget everything (the page changed hands: old input must not reach it)."""
+        self._waiting.clear()
+
+
+def _merged(last: ToRenderer, message: ToRenderer) -> ToRenderer | None:
+    match last, message:
+        case Pointer(kind=PointerKind.MOVE), Pointer(kind=PointerKind.MOVE) if last.buttons == message.buttons:
+            return message
+        case Wheel(), Wheel() if last.modifiers == message.modifiers:
+            dx, dy = last.dx + message.dx, last.dy + message.dy
+            if abs(dx) > MAX_WHEEL or abs(dy) > MAX_WHEEL:
+                return None
+            return replace(message, dx=dx, dy=dy)
+        case _:
+            return None

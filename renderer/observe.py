@@ -1,0 +1,368 @@
+"""What happens in a page, told to its viewer: address, title, icon, loading, cursor, dialogs, pop-ups of controls, and what was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+from playwright.async_api import Dialog as BrowserDialog
+from playwright.async_api import Error, Frame, Page
+
+from renderer.cdp import Cdp, Event, Tasks
+from renderer.location import may_show, split_address
+from renderer.wire import messages as m
+from renderer.wire.codec import MAX_CLIPBOARD, MAX_COORDINATE, MAX_DIALOG, MAX_LABEL, MAX_OPTIONS, MAX_TITLE, MAX_VALUE
+from renderer.wire.fields import CURSORS, ICON_SIDE, MAX_ICON
+from renderer.wire.images import png_size
+from renderer.world import Place, WorldHost, clean, whole
+
+if TYPE_CHECKING:
+    from renderer.page import Tab
+
+# ---------------------------------------------------------------- limits
+MAX_ICON_SOURCE = 256 * 1024  # bytes of an icon file; real ones are below 100 KB
+ICON_SECONDS = 1.0  # an icon is looked at this often at most: some pages animate theirs
+DIALOG_BURST = 8  # dialogs within DIALOG_SECONDS that are shown; the rest of an alert loop is dismissed
+DIALOG_SECONDS = 10.0
+
+
+class Observer:
+    """The eyes on one page. State that a later viewer needs is kept in :meth:`state`."""
+
+    def __init__(self, tab: Tab, page: Page, tasks: Tasks) -> None:
+        self._tab, self._page, self._tasks = tab, page, tasks
+        self.world = WorldHost(tasks, self._said)
+        self.cdp: Cdp  # set by start()
+        self.url = ""  # full address of the last http(s) page, for coming back after a crash
+        self.keyboard: Place | None = None
+        self.copy_wanted = 0.0
+        self._main_frame = ""
+        self._location = m.Location("", "", 0, 1, replace=False)
+        self._title = ""
+        self._icon = m.Icon("")
+        self._loading = False
+        self._cursor = "default"
+        self._number = 0
+        self._dialog: tuple[m.Dialog, BrowserDialog] | None = None
+        self._dialog_times: list[float] = []
+        self._select: tuple[m.Select, Place, int] | None = None
+        self._icon_wanted = ""
+        self._icon_busy = False
+        self._locating = asyncio.Lock()
+        # From the first moment: a dialog nobody listens to is dismissed by Playwright.
+        page.on("dialog", self._dialog_opened)
+        page.on("filechooser", lambda _: tab.notice(m.NoticeCode.UPLOAD_BLOCKED))
+        page.on("download", lambda _: tab.notice(m.NoticeCode.DOWNLOAD_BLOCKED))
+        page.on("framenavigated", self._frame_moved)
+
+    async def start(self, cdp: Cdp) -> None:
+        """Listen on the page's own session."""
+        self.cdp = cdp
+        cdp.on("Page.frameNavigated", self._navigated)
+        cdp.on("Page.navigatedWithinDocument", self._moved_within)
+        cdp.on("Page.frameStartedLoading", lambda event: self._load(event, active=True))
+        cdp.on("Page.frameStoppedLoading", lambda event: self._load(event, active=False))
+        cdp.on("Page.frameRequestedNavigation", self._requested)
+        cdp.on("Page.javascriptDialogClosed", lambda _: self._dialog_closed())
+        await cdp.send("Page.enable")
+        tree = await cdp.send("Page.getFrameTree")
+        self._main_frame = tree["frameTree"]["frame"]["id"]
+        await self.world.install(cdp)
+        await self._locate()
+
+    def state(self) -> list[m.FromRenderer]:
+        """Return what a viewer that comes now must be told."""
+        self._select = None
+        told: list[m.FromRenderer] = [self._location, m.Title(self._title), self._icon]
+        told += [m.Loading(self._loading), m.Cursor(self._cursor)]
+        if self._dialog is not None:
+            told.append(self._dialog[0])
+        return told
+
+    def typing_place(self) -> Place | None:
+        """Return the frame that has the keyboard, as far as we know."""
+        return self.keyboard or self.world.of_frame(self._main_frame)
+
+    # ------------------------------------------------------------ address
+
+    def _is_main(self, event: Event) -> bool:
+        return event.get("frameId") == self._main_frame
+
+    def _navigated(self, event: Event) -> None:
+        frame = event.get("frame", {})
+        if "parentId" in frame or not isinstance(frame.get("id"), str):
+            return
+        self._main_frame = frame["id"]
+        self.keyboard = None
+        if self._select is not None:
+            self._close_select(self._select[0].id)
+        url = str(frame.get("url", ""))
+        if not may_show(url):
+            self._tab.notice(m.NoticeCode.NAVIGATION_BLOCKED)
+            self._tasks.start(self.cdp.send("Page.navigate", {"url": "about:blank"}))
+            return
+        self._set_icon("")
+        self._icon_wanted = ""
+        self._tasks.start(self._locate())
+
+    def _moved_within(self, event: Event) -> None:
+        if self._is_main(event):
+            self._tasks.start(self._locate())
+
+    def _requested(self, event: Event) -> None:
+        url = str(event.get("url", ""))
+        if not may_show(url) and not url.lower().startswith(("javascript:", "about:", "data:")):
+            self._tab.notice(m.NoticeCode.NAVIGATION_BLOCKED)
+
+    async def _history(self) -> tuple[list[dict[str, Any]], int]:
+        """Return the entries a person can go to, and the current one's place. The empty page every tab begins with is none of them."""
+        answer = await self.cdp.send("Page.getNavigationHistory")
+        entries, index = list(answer["entries"]), int(answer["currentIndex"])
+        if len(entries) > 1 and entries[0].get("url") == "about:blank" and index > 0:
+            return entries[1:], index - 1
+        return entries, index
+
+    async def _locate(self) -> None:
+        async with self._locating:
+            entries, index = await self._history()
+            length = min(max(len(entries), 1), 65_535)
+            index = min(max(index, 0), length - 1)
+            url = str(entries[index].get("url", "")) if entries else ""
+            origin, path = split_address(url)
+            if origin:
+                self.url = origin + path
+            same_place = (index, length) == (self._location.index, self._location.length)
+            location = m.Location(origin, path, index, length, same_place)
+            if (origin, path, index, length) != (
+                self._location.origin,
+                self._location.path,
+                self._location.index,
+                self._location.length,
+            ):
+                self._location = location
+                self._tab.send(location)
+
+    async def go(self, delta: int) -> None:
+        """Move through the page's history."""
+        entries, index = await self._history()
+        if delta and 0 <= index + delta < len(entries):
+            await self.cdp.send("Page.navigateToHistoryEntry", {"entryId": entries[index + delta]["id"]})
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Origin and path of the page now."""
+        return self._location.origin, self._location.path
+
+    def _load(self, event: Event, *, active: bool) -> None:
+        if self._is_main(event) and self._loading is not active:
+            self._loading = active
+            self._tab.send(m.Loading(active))
+
+    def _frame_moved(self, frame: Frame) -> None:
+        if frame.parent_frame is not None:
+            self._tasks.start(self._frame_of_its_own(frame))
+
+    async def _frame_of_its_own(self, frame: Frame) -> None:
+        """Install our script in a frame that lives in a process of its own (another site); others refuse a session."""
+        try:
+            cdp: Cdp = await self._page.context.new_cdp_session(frame)
+        except Error:
+            return
+        await self.world.install(cdp)
+
+    # ------------------------------------------------------------ dialogs
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _dialog_opened(self, dialog: BrowserDialog) -> None:
+        now = time.monotonic()
+        self._dialog_times = [at for at in self._dialog_times if now - at < DIALOG_SECONDS] + [now]
+        if len(self._dialog_times) > DIALOG_BURST or self._dialog is not None:
+            self._tasks.start(dialog.dismiss())
+            return
+        origin, _ = split_address(self._page.url)
+        shown = m.Dialog(
+            self._next(),
+            m.DialogKind(dialog.type),
+            origin,
+            clean(dialog.message, MAX_DIALOG),
+            clean(dialog.default_value, MAX_DIALOG),
+        )
+        self._dialog = (shown, dialog)
+        self._tab.send(shown)
+
+    async def answer_dialog(self, number: int, *, accept: bool, text: str) -> None:
+        """Answer the open dialog (an answer to another one is late and means nothing)."""
+        if self._dialog is None or self._dialog[0].id != number:
+            return
+        shown, dialog = self._dialog
+        self._dialog = None
+        if accept:
+            await (dialog.accept(text) if shown.kind is m.DialogKind.PROMPT else dialog.accept())
+        else:
+            await dialog.dismiss()
+
+    def _dialog_closed(self) -> None:
+        if self._dialog is not None:
+            self._tab.send(m.DialogClosed(self._dialog[0].id))
+            self._dialog = None
+
+    # ------------------------------------------------------------ what the isolated world says
+
+    def _said(self, place: Place, kind: str, said: dict[str, Any]) -> None:
+        match kind:
+            case "here":
+                self.keyboard = place
+            case "cursor":
+                name = said.get("name")
+                name = name if isinstance(name, str) and name in CURSORS else "default"
+                if name != self._cursor:
+                    self._cursor = name
+                    self._tab.send(m.Cursor(name))
+            case "title":
+                title = clean(said.get("text"), MAX_TITLE)
+                if title != self._title:
+                    self._title = title
+                    self._tab.send(m.Title(title))
+            case "icon":
+                self._icon_wanted = clean(said.get("url"), MAX_ICON_SOURCE)
+                if not self._icon_busy:
+                    self._icon_busy = True
+                    self._tasks.start(self._look_at_icons(place))
+            case "select":
+                self._ask(place, said)
+            case "selectClosed":
+                if self._select is not None and self._select[1] == place and self._select[2] == said.get("id"):
+                    self._close_select(self._select[0].id)
+            case "copied":
+                self._tab.copied(clean(said.get("text"), MAX_CLIPBOARD), fits=said.get("fits") is True)
+            case "print":
+                self._tab.notice(m.NoticeCode.PRINT_BLOCKED)
+            case _:
+                pass
+
+    def _ask(self, place: Place, said: dict[str, Any]) -> None:
+        try:
+            kind = m.SelectKind(str(said.get("type")))
+        except ValueError:
+            return
+        # The frame reports places in its own coordinates; where the pointer is in both gives the difference.
+        x, y = whole(said.get("x"), -MAX_COORDINATE, MAX_COORDINATE), whole(said.get("y"), -MAX_COORDINATE, MAX_COORDINATE)
+        client_x, client_y = whole(said.get("clientX"), -1, MAX_COORDINATE), whole(said.get("clientY"), -1, MAX_COORDINATE)
+        if client_x >= 0 and self._tab.dispatcher is not None:
+            pointer_x, pointer_y = self._tab.dispatcher.pointer
+            x, y = x + pointer_x - client_x, y + pointer_y - client_y
+        options = said.get("options")
+        shown = m.Select(
+            self._next(),
+            kind,
+            whole(x, -MAX_COORDINATE, MAX_COORDINATE),
+            whole(y, -MAX_COORDINATE, MAX_COORDINATE),
+            whole(said.get("width"), 0, MAX_COORDINATE),
+            whole(said.get("height"), 0, MAX_COORDINATE),
+            multiple=False,
+            options=tuple(_option(o) for o in options[:MAX_OPTIONS]) if isinstance(options, list) else (),
+            value=clean(said.get("value"), MAX_VALUE),
+            low=clean(said.get("low"), MAX_VALUE),
+            high=clean(said.get("high"), MAX_VALUE),
+        )
+        if self._select is not None:
+            self._close_select(self._select[0].id)
+        self._select = (shown, place, whole(said.get("id"), 0, 2**31))
+        self._tab.send(shown)
+
+    def _close_select(self, number: int) -> None:
+        self._select = None
+        self._tab.send(m.SelectClosed(number))
+
+    async def answer_select(self, number: int, values: tuple[str, ...]) -> None:
+        """Set what the person chose."""
+        if self._select is None or self._select[0].id != number:
+            return
+        _, place, theirs = self._select
+        self._select = None
+        await self.world.call(place, "answer", theirs, list(values))
+
+    # ------------------------------------------------------------ the icon
+
+    def _set_icon(self, png: str) -> None:
+        if png != self._icon.png:
+            self._icon = m.Icon(png)
+            self._tab.send(self._icon)
+
+    async def _look_at_icons(self, place: Place) -> None:
+        try:
+            seen = None
+            while self._icon_wanted != seen:
+                seen = self._icon_wanted
+                png = ""
+                try:
+                    source = await self._fetch_icon(seen)
+                    if source:
+                        drawn = await self.world.call(place, "draw", base64.b64encode(source).decode(), ICON_SIDE)
+                        png = await asyncio.to_thread(small_icon, drawn)
+                except Error:
+                    png = ""
+                if seen == self._icon_wanted:
+                    self._set_icon(png)
+                await asyncio.sleep(ICON_SECONDS)
+        finally:
+            self._icon_busy = False
+
+    async def _fetch_icon(self, url: str) -> bytes:
+        inline = re.fullmatch(r"data:image/[a-z+.-]+;base64,([A-Za-z0-9+/=]+)", url)
+        if inline is not None:
+            return base64.b64decode(inline[1] + "==")
+        if not url.startswith(("http://", "https://")):
+            return b""
+        # Through the page's own network: the same proxy, cookies and rules.
+        options = {"disableCache": False, "includeCredentials": True}
+        answer = await self.cdp.send("Network.loadNetworkResource", {"frameId": self._main_frame, "url": url, "options": options})
+        resource = answer["resource"]
+        stream = resource.get("stream")
+        data = bytearray()
+        if stream is not None:
+            while len(data) <= MAX_ICON_SOURCE:
+                part = await self.cdp.send("IO.read", {"handle": stream, "size": 65_536})
+                text = str(part.get("data", ""))
+                data += base64.b64decode(text) if part.get("base64Encoded") else text.encode()
+                if part.get("eof"):
+                    break
+            await self.cdp.send("IO.close", {"handle": stream})
+        usable = resource.get("success") and resource.get("httpStatusCode") == 200 and len(data) <= MAX_ICON_SOURCE
+        return bytes(data) if usable else b""
+
+
+def small_icon(drawn: object) -> str:
+    """Decode a drawn icon and encode it again: not a byte the browser made goes on. "" when it is not what we asked for."""
+    if not isinstance(drawn, str) or len(drawn) > MAX_ICON:
+        return ""
+    try:
+        data = base64.b64decode(drawn, validate=True)
+        if png_size(data) != (ICON_SIDE, ICON_SIDE):
+            return ""
+        pixels = imagecodecs.png_decode(data)
+    except (binascii.Error, ValueError, RuntimeError):
+        return ""
+    if pixels.shape != (ICON_SIDE, ICON_SIDE, 4) or pixels.dtype != np.uint8:
+        return ""
+    encoded = base64.b64encode(bytes(imagecodecs.png_encode(pixels))).decode()
+    return encoded if len(encoded) <= MAX_ICON else ""
+
+
+def _option(said: object) -> m.Option:
+    said = said if isinstance(said, dict) else {}
+    return m.Option(
+        clean(said.get("label"), MAX_LABEL),
+        clean(said.get("group"), MAX_LABEL),
+        said.get("disabled") is True,
+        said.get("selected") is True,
+    )

@@ -1,0 +1,320 @@
+"""One page of a session: a tab. It outlives its viewers and, after a crash, its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Executor
+from typing import Protocol
+
+from playwright.async_api import Error, Page
+
+from renderer.capture.pump import FramePump
+from renderer.cdp import Cdp, Tasks
+from renderer.input.dispatch import Dispatcher
+from renderer.input.validate import Controls, Verdict
+from renderer.observe import Observer
+from renderer.viewer import Viewer
+from renderer.wire.messages import (
+    Ack,
+    Clipboard,
+    CloseCode,
+    ClosePage,
+    Composition,
+    CopyRequest,
+    DialogReply,
+    Focus,
+    FromRenderer,
+    Hello,
+    History,
+    Key,
+    Navigate,
+    Notice,
+    NoticeCode,
+    Opened,
+    Paste,
+    Pointer,
+    Ready,
+    Refresh,
+    Reload,
+    Resize,
+    SelectReply,
+    Stop,
+    Text,
+    ToRenderer,
+    Wheel,
+)
+from renderer.wire.session import Phase
+
+# ---------------------------------------------------------------- limits
+NOTICE_SECONDS = 3.0  # the same notice is said at most this often: a page, or a held key, repeats itself
+WIRING_SECONDS = 10.0  # how long a page may take to answer our first commands
+MAX_RELOADS = 3  # after so many crashes within CRASH_SECONDS the page is given up
+CRASH_SECONDS = 60.0
+COPY_SECONDS = 5.0  # text counts as copied by the person when input or a request came so shortly before
+
+log = logging.getLogger("renderer.page")
+
+
+class TabHost(Protocol):
+    """What a tab needs of its lease."""
+
+    controls: Controls
+    scale: int
+    workers: Executor
+    encoders: Executor
+
+    async def new_page(self) -> Page:
+        """Make an empty page in the session's context."""
+        ...
+
+    def closed(self, tab: Tab) -> None:
+        """Hear that a tab's page is gone for good."""
+
+
+class Tab:
+    """A page, its observers, and the one viewer that looks at it."""
+
+    def __init__(self, host: TabHost, name: str, page: Page) -> None:
+        self.host = host
+        self.name = name
+        self.page = page
+        self.viewer: Viewer | None = None
+        self.last_seen = time.monotonic()  # when a viewer was last attached
+        self.last_input = 0.0
+        self.opened: dict[str, Opened] = {}  # windows it opened that no viewer has taken yet
+        self._size = (1280, 800)
+        self._notices: dict[NoticeCode, float] = {}
+        self._crashes: list[float] = []
+        self._ended = False
+        self._take(page)
+
+    def _take(self, page: Page) -> None:
+        self.page = page
+        self.tasks = Tasks("page")
+        self.observer = Observer(self, page, self.tasks)
+        self.dispatcher: Dispatcher | None = None
+        self.pump: FramePump | None = None
+        self._wired = asyncio.Event()
+        page.on("close", lambda _: self._page_closed(page))
+        page.on("crash", lambda _: self._page_crashed(page))
+        self.tasks.start(self._wire(page))
+
+    async def _wire(self, page: Page) -> None:
+        cdp: Cdp = await page.context.new_cdp_session(page)
+        dispatcher = Dispatcher(cdp, self.tasks, self._insert)
+        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders)
+        await self.observer.start(cdp)
+        await dispatcher.start()
+        await pump.start()
+        self.dispatcher, self.pump = dispatcher, pump
+        self._wired.set()
+
+    async def ready(self) -> None:
+        """Wait until the page answers commands. Raises TimeoutError."""
+        async with asyncio.timeout(WIRING_SECONDS):
+            await self._wired.wait()
+
+    # ------------------------------------------------------------ viewers
+
+    def attach(self, viewer: Viewer, hello: Hello, *, resumed: bool) -> None:
+        """Let a viewer look at the page; whoever looked before is told and let go."""
+        if self.viewer is not None:
+            self.viewer.close(CloseCode.REPLACED)
+        self.viewer = viewer
+        self._size = (hello.width, hello.height)
+        viewer.send(Ready(self.name, hello.width, hello.height, self.host.scale, resumed))
+        for message in self.observer.state():
+            viewer.send(message)
+        for opened in self.opened.values():
+            viewer.send(opened)
+        self.tasks.start(self._show(viewer, mac=hello.mac))
+
+    async def _show(self, viewer: Viewer, *, mac: bool) -> None:
+        await self._wired.wait()
+        if self.viewer is not viewer or self.pump is None or self.dispatcher is None:
+            return
+        self.dispatcher.clear()
+        self.dispatcher.mac = mac
+        await self._resize()
+        await self.pump.attach(viewer.send, viewer.has_room)
+
+    async def _resize(self) -> None:
+        width, height = self._size
+        await self.observer.cdp.send(
+            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": False}
+        )
+
+    def detach(self, viewer: Viewer) -> None:
+        """Let go of a viewer whose connection is gone."""
+        if self.viewer is viewer:
+            self.viewer = None
+            self.last_seen = time.monotonic()
+            if self.pump is not None and not self._ended:
+                self.tasks.start(self.pump.detach())
+
+    def send(self, message: FromRenderer) -> None:
+        """Send to the viewer, if there is one."""
+        if self.viewer is not None:
+            self.viewer.send(message)
+
+    def notice(self, code: NoticeCode) -> None:
+        """Tell the person, not too often."""
+        now = time.monotonic()
+        if now - self._notices.get(code, -NOTICE_SECONDS) >= NOTICE_SECONDS:
+            self._notices[code] = now
+            self.send(Notice(code))
+
+    # ------------------------------------------------------------ what the viewer says
+
+    def handle(self, viewer: Viewer, message: ToRenderer) -> None:
+        """Act on one checked message of the viewer that looks at this page."""
+        if viewer is not self.viewer or viewer.rules.phase is not Phase.OPEN:
+            return
+        verdict = viewer.gate.judge(message, self.host.controls, time.monotonic())
+        if isinstance(verdict, NoticeCode):
+            self.notice(verdict)
+            return
+        if verdict is Verdict.DROP:
+            log.info("input.dropped", extra={"type": type(message).__name__})
+            return
+        match message:
+            case Ack():
+                if self.pump is not None:
+                    self.pump.wake()
+            case Pointer() | Wheel() | Key() | Text() | Composition() | Paste():
+                self.last_input = time.monotonic()
+                if self.dispatcher is not None and not self.dispatcher.put(message):
+                    log.info("input.dropped", extra={"type": type(message).__name__})
+            case Focus(_, visible):
+                self.tasks.start(self._focus(viewer, visible=visible))
+            case Refresh():
+                if self.pump is not None:
+                    self.pump.refresh()
+            case DialogReply(number, accept, text):
+                self.tasks.start(self.observer.answer_dialog(number, accept=accept, text=text))
+            case SelectReply(number, values):
+                self.tasks.start(self.observer.answer_select(number, values))
+            case ClosePage():
+                self.tasks.start(self.close())
+            case _:
+                self.tasks.start(self._command(viewer, message))
+
+    async def _command(self, viewer: Viewer, message: ToRenderer) -> None:
+        await self._wired.wait()
+        cdp = self.observer.cdp
+        match message:
+            case Resize(width, height):
+                # A storm of sizes ends in the last one: earlier ones only wait their turn here.
+                self._size = (width, height)
+                await asyncio.sleep(0.03)
+                if self._size == (width, height):
+                    await self._resize()
+            case Navigate(path):
+                await self.navigate(viewer.origin + path)
+            case Reload(hard):
+                await cdp.send("Page.reload", {"ignoreCache": hard})
+            case Stop():
+                await cdp.send("Page.stopLoading")
+            case History(delta):
+                await self.observer.go(delta)
+            case CopyRequest(cut):
+                await self._copy(cut=cut)
+            case _:
+                log.warning("message.unexpected", extra={"type": type(message).__name__})
+
+    async def navigate(self, url: str) -> None:
+        """Go to an address (checked by the caller to be on an app's origin)."""
+        await self.ready()
+        await self.observer.cdp.send("Page.navigate", {"url": url})
+
+    async def _focus(self, viewer: Viewer, *, visible: bool) -> None:
+        changed = viewer.visible is not visible
+        viewer.visible = visible
+        if self.pump is None or not changed:
+            return
+        if visible:
+            await self.pump.show()
+        else:
+            await self.pump.hide()
+
+    async def _insert(self, text: str) -> None:
+        """Paste: as an event for editors that take it, else as typed text."""
+        place = self.observer.typing_place()
+        if place is not None and await self.observer.world.call(place, "paste", text) is True:
+            return
+        await self.observer.cdp.send("Input.insertText", {"text": text})
+
+    async def _copy(self, *, cut: bool) -> None:
+        self.observer.copy_wanted = time.monotonic()
+        key = "x" if cut else "c"
+        event = {"key": key, "code": f"Key{key.upper()}", "windowsVirtualKeyCode": ord(key.upper()), "modifiers": 2}
+        command = ["cut" if cut else "copy"]
+        await self.observer.cdp.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", "commands": command, **event})
+        await self.observer.cdp.send("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+
+    def copied(self, text: str, *, fits: bool) -> None:
+        """Text was copied in the page, by the person or (shortly after their input) by the page."""
+        now = time.monotonic()
+        asked = now - self.observer.copy_wanted < COPY_SECONDS
+        if not asked and now - self.last_input > COPY_SECONDS:
+            return
+        self.observer.copy_wanted = 0.0
+        if not self.host.controls.from_app or not fits:
+            self.notice(NoticeCode.CLIPBOARD_BLOCKED)
+        elif text:
+            self.send(Clipboard(text))
+
+    # ------------------------------------------------------------ the end
+
+    async def close(self) -> None:
+        """Close the page, without asking it."""
+        try:
+            await self.page.close(run_before_unload=False)
+        except Error:
+            self._page_closed(self.page)
+
+    def end(self, code: CloseCode) -> None:
+        """Let go of everything: the browser is gone or the session over."""
+        self._ended = True
+        if self.viewer is not None:
+            self.viewer.close(code)
+            self.viewer = None
+        self.tasks.close()
+
+    def _page_closed(self, page: Page) -> None:
+        if page is not self.page or self._ended:
+            return
+        self.end(CloseCode.PAGE_CLOSED)
+        self.host.closed(self)
+
+    def _page_crashed(self, page: Page) -> None:
+        if page is not self.page or self._ended:
+            return
+        now = time.monotonic()
+        self._crashes = [at for at in self._crashes if now - at < CRASH_SECONDS] + [now]
+        log.warning("page.crashed", extra={"page": self.name, "times": len(self._crashes)})
+        self.notice(NoticeCode.PAGE_CRASHED)
+        recover = len(self._crashes) <= MAX_RELOADS
+        # Not among the page's own tasks: they end with the crashed process.
+        self._recovery = asyncio.ensure_future(self._recover(page) if recover else self.close())
+
+    async def _recover(self, crashed: Page) -> None:
+        """Put a fresh page in the crashed one's place, at the same address, for the same viewer."""
+        url, viewer = self.observer.url, self.viewer
+        mac = self.dispatcher.mac if self.dispatcher is not None else False
+        try:
+            fresh = await self.host.new_page()
+        except Error:
+            return  # the whole browser went; the lease says so
+        self.tasks.close()
+        self._take(fresh)
+        try:
+            await crashed.close()
+        except Error:
+            log.info("page.gone", extra={"page": self.name})
+        if viewer is not None:
+            self.tasks.start(self._show(viewer, mac=mac))
+        if url:
+            self.tasks.start(self.navigate(url))

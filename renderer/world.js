@@ -1,0 +1,186 @@
+// Runs in a world of its own in every frame: it shares the page's DOM, but none of the page's JavaScript can see, change or call it.
+// It reports what a screencast does not show (cursor, title, native pop-ups, copied text) and carries out the answers. Everything said
+// here is data to the node, checked there: a page that has broken its process could say anything.
+(() => {
+  'use strict';
+  if (globalThis.isolationWorld) return;
+  const MAX_OPTIONS = 2000, MAX_TEXT = 256 * 1024, PROBE_MS = 30;
+  const say = (kind, data) => { try { isolationSay(JSON.stringify({ kind, ...data })); } catch { /* the node let go of this frame */ } };
+  const top = window === window.top;
+  const inner = event => event.composedPath()[0];
+
+  // ---- who has the keyboard: text to paste goes to the frame that said so last
+  const here = () => say('here', {});
+  addEventListener('focus', here, true);
+  addEventListener('mousedown', here, true);
+
+  // ---- cursor
+  let cursor = '', at = null, timer = 0;
+  const textUnder = (x, y) => {
+    const caret = document.caretRangeFromPoint ? document.caretRangeFromPoint(x, y) : null;
+    if (!caret || caret.startContainer.nodeType !== Node.TEXT_NODE) return false;
+    const around = document.createRange();
+    around.selectNodeContents(caret.startContainer);
+    for (const box of around.getClientRects()) if (x >= box.left && x <= box.right && y >= box.top && y <= box.bottom) return true;
+    return false;
+  };
+  const probe = () => {
+    timer = 0;
+    if (!at) return;
+    const [x, y] = at;
+    let element = document.elementFromPoint(x, y);
+    while (element && element.shadowRoot) {
+      const deeper = element.shadowRoot.elementFromPoint(x, y);
+      if (!deeper || deeper === element) break;
+      element = deeper;
+    }
+    if (!element || /^I?FRAME$/.test(element.tagName)) return;
+    const style = getComputedStyle(element);
+    let name = style.cursor.split(',').pop().trim();
+    if (name === 'auto') name = style.userSelect !== 'none' && textUnder(x, y) ? 'text' : 'default';
+    if (name !== cursor) say('cursor', { name: cursor = name });
+  };
+  addEventListener('mousemove', event => { at = [event.clientX, event.clientY]; timer ||= setTimeout(probe, PROBE_MS); }, { capture: true, passive: true });
+  addEventListener('mouseout', event => { if (!event.relatedTarget) { cursor = ''; at = null; } }, { capture: true, passive: true });
+
+  // ---- native pop-ups: never drawn into a screencast, so never opened; the viewer draws its own
+  const PICKERS = { date: 'date', time: 'time', 'datetime-local': 'datetime-local', month: 'month', week: 'week', color: 'color' };
+  const asked = new Map();
+  let count = 0;
+  const popup = element => {
+    if (!(element instanceof Element)) return null;
+    const select = element.closest('select');
+    if (select) return !select.disabled && !select.multiple && select.size <= 1 ? select : null;
+    const input = element.closest('input');
+    return input && PICKERS[input.type] && !input.disabled && !input.readOnly ? input : null;
+  };
+  const ask = (element, event) => {
+    const box = element.getBoundingClientRect();
+    const place = { x: box.x, y: box.y, width: box.width, height: box.height, clientX: event.clientX ?? -1, clientY: event.clientY ?? -1 };
+    const id = ++count;
+    asked.clear();
+    element.focus({ preventScroll: true });
+    if (element.tagName === 'SELECT') {
+      const indices = [], options = [];
+      [...element.options].forEach((option, index) => {
+        const group = option.parentElement?.tagName === 'OPTGROUP' ? option.parentElement : null;
+        if (option.hidden || options.length >= MAX_OPTIONS) return;
+        indices.push(index);
+        options.push({
+          label: option.label.slice(0, 250), group: group ? group.label.slice(0, 250) : '',
+          disabled: option.disabled || !!group?.disabled, selected: option.selected,
+        });
+      });
+      asked.set(id, { element, indices });
+      say('select', { id, type: 'options', ...place, options, value: '', low: '', high: '' });
+    } else {
+      asked.set(id, { element });
+      say('select', { id, type: PICKERS[element.type], ...place, options: [], value: element.value.slice(0, 60), low: element.min.slice(0, 60), high: element.max.slice(0, 60) });
+    }
+    element.addEventListener('blur', () => { if (asked.delete(id)) say('selectClosed', { id }); }, { once: true });
+  };
+  // A date field is edited in place by keyboard; only its button at the end opens a calendar. A colour field is all button.
+  const onButton = (element, event) => {
+    if (element.tagName === 'SELECT' || element.type === 'color') return true;
+    const box = element.getBoundingClientRect();
+    return getComputedStyle(element).direction === 'rtl' ? event.clientX < box.left + 28 : event.clientX > box.right - 28;
+  };
+  addEventListener('mousedown', event => {
+    const element = event.button === 0 && event.isTrusted ? popup(inner(event)) : null;
+    if (!element || !onButton(element, event)) return;
+    event.preventDefault();
+    ask(element, event);
+  }, true);
+  addEventListener('click', event => {
+    const element = event.isTrusted ? popup(inner(event)) : null;
+    if (element && element.tagName !== 'SELECT' && onButton(element, event)) event.preventDefault();
+  }, true);
+  addEventListener('keydown', event => {
+    const element = event.isTrusted ? popup(inner(event)) : null;
+    if (!element) return;
+    const arrow = event.altKey && (event.key === 'ArrowDown' || event.key === 'ArrowUp');
+    const select = element.tagName === 'SELECT';
+    const press = event.key === ' ' || (event.key === 'Enter' && (select || element.type === 'color'));
+    if (!arrow && event.key !== 'F4' && !press) return;
+    event.preventDefault();
+    ask(element, event);
+  }, true);
+  const answer = (id, values) => {
+    const question = asked.get(id);
+    asked.delete(id);
+    if (!question || !question.element.isConnected || question.element.disabled || !values.length) return;
+    const { element, indices } = question;
+    if (indices) {
+      const index = indices[Number(values[0])];
+      const option = element.options[index];
+      if (!option || option.disabled || option.parentElement?.disabled || element.selectedIndex === index) return;
+      element.selectedIndex = index;
+    } else {
+      if (element.value === values[0]) return;
+      element.value = values[0];
+    }
+    element.dispatchEvent(new Event('input', { bubbles: true, composed: true }));
+    element.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+
+  // ---- clipboard
+  const active = () => {
+    let element = document.activeElement;
+    while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+    return element;
+  };
+  const selected = () => {
+    const element = active();
+    if (element && (element.tagName === 'TEXTAREA' || element.tagName === 'INPUT')) {
+      if (element.type === 'password') return '';
+      try { return element.value.slice(element.selectionStart ?? 0, element.selectionEnd ?? 0); } catch { return ''; }
+    }
+    return getSelection()?.toString() ?? '';
+  };
+  const copied = event => {
+    // What the page put there itself counts, if it did; else what is selected.
+    const text = event.defaultPrevented ? event.clipboardData?.getData('text/plain') ?? '' : selected();
+    say('copied', { text: text.length > MAX_TEXT ? '' : text, fits: text.length <= MAX_TEXT });
+  };
+  addEventListener('copy', copied);
+  addEventListener('cut', copied);
+  // Editors read pasted text from the event, with its line breaks; where nobody takes it, the node types the text instead.
+  const paste = text => {
+    const data = new DataTransfer();
+    data.setData('text/plain', text);
+    const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true, composed: true });
+    return !(active() ?? document.body ?? document.documentElement).dispatchEvent(event);
+  };
+
+  addEventListener('beforeprint', () => say('print', {}));
+
+  // ---- the picture of the tab
+  if (top) {
+    let title = null, icon = null;
+    const look = () => {
+      if (document.title !== title) { title = document.title; say('title', { text: title.slice(0, 1000) }); }
+      const link = document.querySelector('link[rel~="icon" i]');
+      const url = link instanceof HTMLLinkElement && link.href ? link.href : new URL('/favicon.ico', location.href).href;
+      if (url !== icon && document.readyState !== 'loading' && /^https?:$/.test(location.protocol)) { icon = url; say('icon', { url: url.slice(0, 8192) }); }
+    };
+    let seen = null;
+    const heads = new MutationObserver(() => queueMicrotask(look));
+    const watch = () => {
+      if (document.head && document.head !== seen) { seen = document.head; heads.observe(seen, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['href', 'rel'] }); }
+      look();
+    };
+    document.addEventListener('readystatechange', watch);
+    addEventListener('load', watch);
+    watch();
+  }
+  // The picture of an icon: decoded and drawn small here, in the page's own sandboxed process.
+  const draw = async (base64, side) => {
+    const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
+    const bitmap = await createImageBitmap(new Blob([bytes]), { resizeWidth: side, resizeHeight: side, resizeQuality: 'high' });
+    const canvas = new OffscreenCanvas(side, side);
+    canvas.getContext('2d').drawImage(bitmap, 0, 0);
+    const png = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
+    return btoa(String.fromCharCode(...png));
+  };
+  globalThis.isolationWorld = { answer, paste, draw };
+})();
