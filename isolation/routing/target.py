@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
+from urllib.parse import unquote_to_bytes
 
 from isolation.errors import BadRequestError
 from isolation.routing.model import Target
@@ -31,16 +33,20 @@ from isolation.routing.model import Target
 MAX_TARGET_BYTES = 16 * 1024
 MAX_HOST_BYTES = 253 + 1 + 6  # RFC 1035 name, a trailing dot, ":65535"
 
+# Host headers whose parse is remembered. A deployment has few hosts and a request has one; somebody who makes hosts up only
+# makes the router parse them, as it would anyway.
+HOSTS_REMEMBERED = 1024
+
 _NEVER = re.compile(rb"[^\x21\x22\x24-\x7e]")  # controls, space, '#', DEL and above
 _NOT_IN_PATH = re.compile(rb"\\|%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+# A segment that some server would read as "." or "..": spaces around it and parameters behind it do not count.
+_DOT_SEGMENT = re.compile(rb"/ *\.\.? *(?:[/;]|\Z)")
 _OVERLONG = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 _METHOD = re.compile(
     r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}"
 )  # RFC 9110 §5.6.2 token; the longest registered method has 17 characters
-_DOTS = frozenset({b".", b".."})
 _HTTP_PORT = 80
 
 
@@ -83,14 +89,17 @@ def parse_authority(value: bytes) -> tuple[str, int | None]:
     Lower-case, one trailing dot stripped, IPv6 without brackets in its shortest form. No user information, no path, letters,
     digits and hyphens only. Raises BadRequestError.
     """
-    try:
-        text = value.decode("ascii") if len(value) <= MAX_HOST_BYTES else ""
-    except UnicodeDecodeError:
-        text = ""
-    match = _AUTHORITY.fullmatch(text)
+    if len(value) > MAX_HOST_BYTES:
+        raise BadRequestError("the host is too long")
+    return _authority(value)
+
+
+@lru_cache(maxsize=HOSTS_REMEMBERED)
+def _authority(value: bytes) -> tuple[str, int | None]:
+    match = _AUTHORITY.fullmatch(value)
     if match is None:
         raise BadRequestError("the host is not a plain host name or address")
-    host, digits = match.groups()
+    host, digits = match[1].decode("ascii"), match[2]
     port = None if digits is None else int(digits)
     if port is not None and not 0 < port < 65536:
         raise BadRequestError("the host's port is out of range")
@@ -145,14 +154,9 @@ def _decode_path(raw_path: bytes) -> str:
     """Return the path decoded once, or refuse it."""
     if _NOT_IN_PATH.search(raw_path):
         raise BadRequestError("the path contains a backslash, an encoded control byte, or a percent sign that encodes nothing")
-    decoded = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), raw_path) if b"%" in raw_path else raw_path
-    if b"." in decoded and any(_is_dots(segment) for segment in decoded.split(b"/")):
+    decoded = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    if _DOT_SEGMENT.search(decoded):
         raise BadRequestError("the path contains a dot segment")
     if _OVERLONG.search(decoded):
         raise BadRequestError("the path contains an overlong UTF-8 sequence")
     return decoded.decode("utf-8", "backslashreplace")
-
-
-def _is_dots(segment: bytes) -> bool:
-    """Say whether some server would read this segment as ``.`` or ``..``."""
-    return segment.partition(b";")[0].strip(b" ") in _DOTS
