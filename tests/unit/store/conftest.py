@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ async def alice(people: PeopleRepository, clock: FakeClock) -> PersonRecord:
 
 
 @pytest.fixture
-async def bus(store: Store, alice: PersonRecord) -> AsyncIterator[Bus]:
+async def bus(store: Store, alice: PersonRecord) -> Bus:
     listener = Bus(store)
     await listener.news()
-    yield listener
+    return listener
