@@ -154,10 +154,16 @@ def _check_names(document: Document, configuration: Configuration) -> None:
         if app.domain == configuration.auth_host:
             document.problem(("apps", index, "domain"), "is the auth host; give the app a host of its own")
     names: set[str] = set()
+    directory = configuration.identity_providers[0].config.directory_id
     for index, provider in enumerate(configuration.identity_providers):
         if provider.name in names:
             document.problem(("identity_providers", index, "name"), f"{provider.name!r} is already taken")
         names.add(provider.name)
+        if provider.config.directory_id != directory:
+            document.problem(
+                ("identity_providers", index, "config", "directory_id"),
+                "is another directory than the first provider's; one deployment serves one directory (several registrations in it are fine)",
+            )
 
 
 def _build(
@@ -184,7 +190,6 @@ def _build(
         state_dir=state_dir,
         store=configuration.store or f"sqlite:///{state_dir}/isolation.db",
         secret=_deployment_secret(document, configuration, base),
-        assertion_header=configuration.assertion_header,
         providers=tuple(
             _provider(document, index, provider, base) for index, provider in enumerate(configuration.identity_providers)
         ),
@@ -255,7 +260,7 @@ def _provider(document: Document, index: int, provider: IdentityProvider, base: 
         name=provider.name,
         client_id=config.client_id,
         client_secret=_secret(document, ("identity_providers", index, "config", "client_secret"), config.client_secret, base),
-        directory_id=config.directory_id.lower(),
+        directory_id=config.directory_id,
         login=cloud.login,
         graph=cloud.graph,
         # riskyUsers is not offered by 21Vianet: https://learn.microsoft.com/graph/api/riskyuser-list

@@ -52,7 +52,6 @@ class Settings:
     state_dir: Path
     store: str
     secret: str | None = field(repr=False)
-    assertion_header: str
     providers: tuple[ProviderSettings, ...]
     apps: tuple[App, ...]
     session_seconds: float

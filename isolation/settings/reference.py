@@ -30,7 +30,8 @@ def render() -> str:
     lines += ["", "### Selectors", "", "| selector | arguments | meaning | example |", "|---|---|---|---|"]
     for selector in SELECTORS:
         arguments = "; ".join(
-            f"`{argument.name}`: {argument.meaning}{'' if argument.required else ' (optional)'}" for argument in selector.arguments
+            f"`{argument.name}`: {argument.meaning}{'' if argument.required else ' (optional)'}"
+            for argument in selector.arguments
         )
         example = json.dumps({selector.key: selector.example})
         lines.append(f"| `{selector.key}` | {arguments or 'none'} | {selector.meaning} | `{example}` |")

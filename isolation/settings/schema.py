@@ -17,6 +17,7 @@ from isolation import limits
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 
 
@@ -84,6 +85,15 @@ def _header(value: str) -> str:
     return value
 
 
+def _guid(value: str) -> str:
+    if not _GUID.fullmatch(value):
+        raise ValueError(
+            "must be the tenant's id, a GUID like 72f988bf-0000-4000-8000-000000000002 (Entra admin center, Overview), not a domain name"
+        )
+    return value.lower()
+
+
+Guid = Annotated[str, AfterValidator(_guid)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Host = Annotated[str, AfterValidator(_host)]
 PlainHost = Annotated[str, AfterValidator(_plain_host)]
@@ -120,7 +130,7 @@ class AzureADConfig(_Section):
     client_secret: str = Field(
         min_length=1, description="Client secret: `file:PATH`, `env:NAME`, or the value itself (not advised)."
     )
-    directory_id: str = Field(min_length=1, description="Directory (tenant) id, a GUID.")
+    directory_id: Guid = Field(description="Directory (tenant) id, a GUID (not a domain name).")
     cloud: Literal["global", "usgov_l4", "usgov_l5", "china"] | CloudEndpoints = Field(
         default="global",
         description="Which Microsoft cloud: `global`, `usgov_l4`, `usgov_l5`, `china`, or `{login: …, graph: …}`.",
@@ -129,9 +139,7 @@ class AzureADConfig(_Section):
     pkce_enabled: Literal[True] = Field(
         default=True, description="PKCE with S256 is always on; the key exists so that configurations can be pasted."
     )
-    prompt: Literal["login", "select_account", "none"] | None = Field(
-        default=None, description="`prompt` sent to Entra at sign-in."
-    )
+    prompt: Literal["login", "select_account"] | None = Field(default=None, description="`prompt` sent to Entra at sign-in.")
     email_claim_name: str | None = Field(
         default=None, description="ID token claim to use as e-mail before `email` and `preferred_username`."
     )
@@ -269,10 +277,6 @@ class Configuration(_Section):
         default=None,
         description="Deployment secret: `file:PATH` or `env:NAME`, 32 characters or more. Default: made in `state_dir`.",
     )
-    assertion_header: HeaderName = Field(
-        default="X-Isolation-Jwt-Assertion",
-        description="Name of the signed header that apps receive. `Cf-Access-Jwt-Assertion` suits apps made for Cloudflare Access.",
-    )
     identity_providers: list[IdentityProvider] = Field(min_length=1, description="Ways to sign in.")
     apps: list[AppSection] = Field(min_length=1, description="Protected apps.")
     isolation: list[Any] = Field(default_factory=list, description="Isolation rules. See “Isolation rules”.")
@@ -284,7 +288,8 @@ class Configuration(_Section):
         default="127.0.0.1:0", description="Address of the egress gateway, reached by renderer nodes only. Port 0: any free one."
     )
     egress_advertise: Listen | None = Field(
-        default=None, description="Host and port at which renderer nodes reach the egress gateway. Default: the address it listens on."
+        default=None,
+        description="Host and port at which renderer nodes reach the egress gateway. Default: the address it listens on.",
     )
     operations_listen: Listen = Field(
         default="127.0.0.1:9090", description="Address of `/healthz`, `/readyz` and `/metrics`. Never expose it to people."

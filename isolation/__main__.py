@@ -1,0 +1,5 @@
+"""``python -m isolation``."""
+
+from isolation.cli.main import main
+
+main()

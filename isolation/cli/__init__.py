@@ -1,0 +1,1 @@
+"""Commands: serve, demo, check, decide, users, sessions, audit, sync, renderer."""

@@ -1,0 +1,70 @@
+"""Structured logs: one JSON object a line on standard error, with time, level, process and event name.
+
+No token, no cookie and no query string is ever given to a logger; as a second line of defence, values of keys that could carry
+one are replaced here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_NEVER = frozenset(
+    {"authorization", "cookie", "set_cookie", "token", "secret", "password", "code", "ticket", "query", "client_secret"}
+)
+
+
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key in event.keys() & _NEVER:
+        # An error *code* is a short word of ours; anything longer under that name is not.
+        if key != "code" or not (isinstance(event[key], (str, int)) and len(str(event[key])) <= 40):
+            event[key] = "[removed]"
+    return event
+
+
+def configure(process: str, *, level: str = "info", style: str = "json") -> None:
+    """Send every log line of this process, the libraries' included, to standard error. ``process`` names it in each line."""
+
+    def _process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _process,
+        _redact,
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=True)  # control characters and ANSI sequences arrive escaped
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for noisy in ("httpx", "httpcore", "alembic", "asyncio", "uvicorn.access", "azure"):
+        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))

@@ -1,0 +1,168 @@
+"""Starts the product's processes, restarts those that die, and ends all of them in reverse order.
+
+Each child leads a session of its own, so Ctrl-C reaches only the supervisor, which ends the others in order. Each child's standard
+input is a pipe that nobody but the supervisor holds open: when the supervisor dies, however it dies, every child reads end-of-file
+and leaves. The first line on that pipe is the child's bootstrap (addresses, secrets), which therefore never stands in a
+command line or an environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from isolation.clock import Clock
+
+log = structlog.get_logger()
+
+FIRST_BACKOFF = 0.05
+"""A single crash is answered at once: the viewer promises to be back within three seconds."""
+LAST_BACKOFF = 10.0
+"""A process that keeps dying is tried again this often: fast enough to notice a repaired cause, slow enough not to burn a core."""
+HEALTHY_AFTER = 30.0
+"""A process that lived this long starts again from the first back-off."""
+TERM_SECONDS = 8.0
+"""A child told to end has this long before it is killed: longer than any drain a child does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One child: how to start it and what to tell it. ``bootstrap`` is asked anew at every start."""
+
+    name: str
+    argv: Sequence[str]
+    bootstrap: Callable[[], bytes]
+    pass_fds: Sequence[int] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+
+
+class Supervisor:
+    """Runs children until told to stop."""
+
+    def __init__(
+        self, specs: Sequence[Spec], clock: Clock, *, restarted: Callable[[str, int], Awaitable[None]] | None = None
+    ) -> None:
+        self._specs = list(specs)
+        self._clock = clock
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+        self._restarted = restarted
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Return the process id of each child alive now, by name."""
+        return {name: process.pid for name, process in self._processes.items() if process.returncode is None}
+
+    async def start(self) -> None:
+        """Start every child, in order."""
+        for spec in self._specs:
+            await self._launch(spec)
+            self._watchers[spec.name] = asyncio.create_task(self._watch(spec), name=f"watch {spec.name}")
+
+    async def restart(self, name: str, spec: Spec) -> None:
+        """Replace a child by another of the same name: the old one ends first, gracefully."""
+        watcher = self._watchers.pop(name)
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        await self._end(name)
+        self._specs = [spec if existing.name == name else existing for existing in self._specs]
+        await self._launch(spec)
+        self._watchers[name] = asyncio.create_task(self._watch(spec), name=f"watch {name}")
+
+    async def stop(self) -> None:
+        """End every child, last started first."""
+        self._stopping = True
+        for watcher in self._watchers.values():
+            watcher.cancel()
+        await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+        for spec in reversed(self._specs):
+            await self._end(spec.name)
+
+    async def _launch(self, spec: Spec) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *spec.argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=tuple(spec.pass_fds),
+            env={**os.environ, **spec.env},
+            cwd=spec.cwd,
+            start_new_session=True,
+        )
+        self._processes[spec.name] = process
+        log.info("process.started", name=spec.name, pid=process.pid)
+        if process.stdin is not None:
+            try:
+                process.stdin.write(spec.bootstrap() + b"\n")
+                await process.stdin.drain()
+            except ConnectionError:
+                log.error("process.died-at-start", name=spec.name, pid=process.pid)
+
+    async def _watch(self, spec: Spec) -> None:
+        backoff = FIRST_BACKOFF
+        while not self._stopping:
+            process = self._processes[spec.name]
+            born = self._clock.monotonic()
+            code = await process.wait()
+            lived = self._clock.monotonic() - born
+            if lived >= HEALTHY_AFTER:
+                backoff = FIRST_BACKOFF
+            log.error(
+                "process.ended", name=spec.name, pid=process.pid, exit_status=code, lived=round(lived, 1), restart_in=backoff
+            )
+            _kill_group(process.pid)
+            await asyncio.sleep(backoff)
+            backoff = min(LAST_BACKOFF, backoff * 4)
+            try:
+                await self._launch(spec)
+            except OSError as error:
+                log.error("process.cannot-start", name=spec.name, error=str(error))
+            else:
+                if self._restarted is not None:
+                    await self._restarted(spec.name, self._processes[spec.name].pid)
+
+    async def _end(self, name: str) -> None:
+        process = self._processes.get(name)
+        if process is None:
+            return
+        if process.returncode is None:
+            if process.stdin is not None:
+                process.stdin.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(TERM_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                log.warning("process.killed", name=name, pid=process.pid)
+        _kill_group(process.pid)
+        await process.wait()
+        log.info("process.stopped", name=name, pid=process.pid)
+
+
+def _kill_group(pid: int) -> None:
+    """End what is left of a child's session: it led a process group of its own, so nobody else is in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+async def wait_for_end_of_input(reader: asyncio.StreamReader) -> None:
+    """Return when the supervisor is gone: nothing follows the bootstrap line, so any read ends only at end-of-file."""
+    while await reader.read(4096):
+        pass
+
+
+async def standard_input() -> asyncio.StreamReader:
+    """Return standard input as a stream (a child's side of the bootstrap pipe)."""
+    import sys
+
+    reader = asyncio.StreamReader(limit=4 * 1024 * 1024)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
