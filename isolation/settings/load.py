@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from isolation.errors import ConfigurationError
-from isolation.policy import grammar
+from isolation.policy import grammar, reading
 from isolation.policy.model import IsolationRule, OnUnknown, Policy, PolicySet
 from isolation.routing.model import App, Upstream
 from isolation.settings import document as documents
@@ -114,34 +115,38 @@ def _suggest(key: str, location: Location) -> str:
 
 
 def _isolation_rules(document: Document) -> tuple[IsolationRule, ...]:
-    raw = document.data.get("isolation", [])
-    rules: list[IsolationRule] = []
-    for index, item in enumerate(raw if isinstance(raw, list) else []):
-        rule, problems = grammar.parse_isolation_rule(item)
-        _note(document, ("isolation", index), problems)
-        if rule is not None:
-            rules.append(rule)
-    return tuple(rules)
+    if "isolation" not in document.data:
+        return ()
+    rules, problems = grammar.parse_isolation_rules(
+        document.data["isolation"], path=("isolation",), providers=_provider_names(document)
+    )
+    _note(document, problems)
+    return rules or ()
 
 
 def _all_policies(document: Document) -> dict[int, tuple[Policy, ...]]:
     apps = document.data.get("apps", [])
     parsed: dict[int, tuple[Policy, ...]] = {}
     for index, app in enumerate(apps if isinstance(apps, list) else []):
-        raw = app.get("policies", []) if isinstance(app, dict) else []
-        policies: list[Policy] = []
-        for place, item in enumerate(raw if isinstance(raw, list) else []):
-            policy, problems = grammar.parse_policy(item)
-            _note(document, ("apps", index, "policies", place), problems)
-            if policy is not None:
-                policies.append(policy)
-        parsed[index] = tuple(policies)
+        if not isinstance(app, dict) or "policies" not in app:
+            continue
+        policies, problems = grammar.parse_policies(
+            app["policies"], path=("apps", index, "policies"), providers=_provider_names(document)
+        )
+        _note(document, problems)
+        parsed[index] = policies or ()
     return parsed
 
 
-def _note(document: Document, prefix: Location, problems: Any) -> None:
+def _provider_names(document: Document) -> tuple[str, ...]:
+    providers = document.data.get("identity_providers", [])
+    found = (item.get("name") for item in (providers if isinstance(providers, list) else []) if isinstance(item, dict))
+    return tuple(name for name in found if isinstance(name, str))
+
+
+def _note(document: Document, problems: Iterable[reading.Problem]) -> None:
     for problem in problems:
-        document.problem((*prefix, *problem.path), problem.message, problem.severity)
+        document.problem(problem.path, problem.message, problem.severity)
 
 
 def _check_names(document: Document, configuration: Configuration) -> None:
