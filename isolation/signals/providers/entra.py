@@ -156,6 +156,14 @@ class GraphReader:
             sessions_valid_from=_moment(row.get("signInSessionsValidFromDateTime")),
         )
 
+    async def find(self, user_principal_name: str) -> str | None:
+        """Return the object id of the person with this user principal name, or None when the directory does not hold them."""
+        try:
+            row = _object(await self._send(lambda: self._graph.user(user_principal_name)))
+        except NoSuchPersonError:
+            return None
+        return _guid(row.get("id"))
+
     async def aclose(self) -> None:
         """Close connections."""
         await self._graph.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import httpx
@@ -241,6 +242,16 @@ async def test_profile(tenant: Tenant, reader: GraphReader) -> None:
     tenant.directory.delete_user("carol")
     with pytest.raises(NoSuchPersonError):
         await reader.profile(CAROL.oid)
+
+
+async def test_somebody_is_found_by_name_and_the_name_stays_in_its_place(tenant: Tenant, reader: GraphReader) -> None:
+    assert await reader.find(CAROL.upn) == CAROL.oid
+    assert await reader.find("nobody@contoso.example") is None
+    tenant.state.seen.clear()
+    for name in ("x/../../groups", "x?$select=id", "x#y", "x%2f..", "x\\y"):
+        with contextlib.suppress(ProviderError):
+            assert await reader.find(name) is None
+    assert all(seen.path.startswith("/v1.0/users/") or seen.path.endswith("/token") for seen in tenant.seen)
 
 
 # ------------------------------------------------------------------------------------------------------------ parsers
