@@ -35,7 +35,7 @@ from sqlalchemy.pool import QueuePool
 from isolation.clock import Clock, SystemClock
 from isolation.errors import ConfigurationError, StoreError
 from isolation.store.failures import needs_reopening, store_error
-from isolation.store.migrate import migrate
+from isolation.store.migrate import is_current, migrate
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -82,13 +82,15 @@ class Store:
             raise StoreError(f"the store cannot be created at {path}: {error.strerror}") from error
         store = cls(path, clock or SystemClock(), busy_seconds)
         try:
-            with store._write_engine.connect() as connection:
-                migrate(connection)
-        except (SQLAlchemyError, StoreError) as error:
-            store._write_engine.dispose()
-            store._read_engine.dispose()
-            store._readers.shutdown()
-            raise error if isinstance(error, StoreError) else store_error(error) from error
+            # Looking first needs no write lock: a store that is up to date opens while another process writes.
+            if not cls._run(store._read_engine, is_current):
+                with store._write_engine.connect() as connection:
+                    migrate(connection)
+        except Exception as error:
+            store._dispose()
+            if isinstance(error, SQLAlchemyError):
+                raise store_error(error) from error
+            raise
         store._writer.start()
         return store
 
@@ -135,6 +137,9 @@ class Store:
             self._closed = True
         self._waiting.put(None)
         self._writer.join()
+        self._dispose()
+
+    def _dispose(self) -> None:
         self._readers.shutdown(wait=True)
         self._read_engine.dispose()
         self._write_engine.dispose()  # the last connection to close folds the WAL back into the file

@@ -15,6 +15,11 @@ HEAD: Final = "0001"
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 
 
+def is_current(connection: Connection) -> bool:
+    """Say whether there is nothing to do, in the open transaction."""
+    return _revision(connection) == HEAD
+
+
 def migrate(connection: Connection) -> None:
     """Run the missing migrations in one transaction: several processes may start at once, and a failure leaves the old tables.
 
