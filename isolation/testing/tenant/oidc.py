@@ -170,8 +170,7 @@ class EntraEndpoints:
             tenant = self._tenant(request)
             form = await form_of(request)
             self._authenticate_client(request, form)
-            grant_type = form.get("grant_type", "")
-            match grant_type:
+            match form.get("grant_type", ""):
                 case "authorization_code":
                     answer = self._redeem_code(form)
                 case "refresh_token":
@@ -202,10 +201,8 @@ class EntraEndpoints:
 
     def refused(self, refusal: Refusal) -> Response:
         """Show an error that must not go back to the application, as Entra does on its own page."""
-        description = refusal.description(self._state.clock)
-        return HTMLResponse(
-            pages.problem("Sorry, but we’re having trouble signing you in.", description), 400, headers=pages.HEADERS
-        )
+        page = pages.problem("Sorry, but we’re having trouble signing you in.", refusal.description(self._state.clock))
+        return HTMLResponse(page, 400, headers=pages.HEADERS)
 
     # ------------------------------------------------------------------ authorize
 
