@@ -90,14 +90,16 @@ class Decisions:
     async def rule(self, session: Session, app: App, context: Context) -> Ruling:
         """Decide now, write it down, and keep it. Raises StoreError: then nothing may happen."""
         key = (session.digest, app.name, str(context.ip) if self._by_address(app) else "")
-        for _ in range(MAX_ATTEMPTS):
-            epoch = self._epoch
+        attempts = 0
+        while True:
+            epoch, attempts = self._epoch, attempts + 1
             ruling = await self._decide(key, session, app, context)
             if epoch == self._epoch:
                 self._keep(key, ruling)
                 return ruling
             # Something changed while we read and wrote: what was read may be older than the event that is already handled.
-        return ruling
+            if attempts == MAX_ATTEMPTS:
+                return ruling
 
     async def _decide(self, key: Key, session: Session, app: App, context: Context) -> Ruling:
         person = await self._people.read(session.person_key, session)
