@@ -1,0 +1,261 @@
+"""The gate between a person's browser and a renderer that may have been taken over. Pure: bytes in, verdict out.
+
+One :class:`Gatekeeper` stands in each stream and sees every message of both directions. What it passes, it has decoded, checked
+against the state of the stream and the session's controls, and (all but frames, whose packing leaves no freedom) encoded anew: no
+byte of a renderer's JSON reaches a viewer. A message that breaks the contract ends the stream; one that is merely not permitted is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, replace
+
+from isolation.broker import cleaning
+from isolation.policy.model import Clipboard, Controls
+from renderer.wire import messages as m
+from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
+from renderer.wire.fields import WireError
+
+# ---------------------------------------------------------------- limits
+MAX_UNACKED_FRAMES = 8  # a viewer draws in order; more in flight only adds delay
+MAX_UNACKED_BYTES = 16 * 1024 * 1024  # what a viewer's browser may have to hold: a few whole noisy surfaces
+
+OWN_PREFIX = "/.isolation"  # the router's own URLs: an isolated page is never sent there by its viewer
+
+# What a renderer may say of its own end. The others are the router's words, and would make a viewer believe in a decision.
+_RENDERER_MAY_SAY = frozenset(
+    {m.CloseCode.PAGE_CLOSED, m.CloseCode.BROWSER_CRASHED, m.CloseCode.REPLACED, m.CloseCode.PROTOCOL, m.CloseCode.NO_CAPACITY}
+)
+
+# Values of the HTML inputs, as the HTML standard writes them (§2.3.5 dates and times, §4.10.5.1.15 colour). "" is "not set".
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,3})?)?"
+_DATE = r"\d{4,6}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+_VALUES = {
+    m.SelectKind.DATE: re.compile(_DATE),
+    m.SelectKind.TIME: re.compile(_TIME),
+    m.SelectKind.DATETIME: re.compile(rf"{_DATE}T{_TIME}"),
+    m.SelectKind.MONTH: re.compile(r"\d{4,6}-(?:0[1-9]|1[0-2])"),
+    m.SelectKind.WEEK: re.compile(r"\d{4,6}-W(?:0[1-9]|[1-4]\d|5[0-3])"),
+    m.SelectKind.COLOR: re.compile(r"#[0-9a-fA-F]{6}"),
+}
+_INDEX = re.compile(r"0|[1-9]\d{0,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Send ``data``, which is ``message`` encoded."""
+
+    message: m.ToRenderer | m.FromRenderer
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Do not send it; the stream goes on. ``rule`` says why and holds nothing of the message."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the stream: the sender does not keep to the contract. ``code`` is what the viewer is told."""
+
+    code: m.CloseCode
+    rule: str
+
+
+Verdict = Pass | Drop | Close
+
+
+class Gatekeeper:
+    """Checks one stream. Not shared between streams: it remembers surface, sequence, open dialog and open pop-up."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._keyboard = controls.keyboard
+        self._paste = controls.clipboard in {Clipboard.TO_APP, Clipboard.BOTH}
+        self._copy = controls.clipboard in {Clipboard.FROM_APP, Clipboard.BOTH}
+        self._greeted = False
+        self._ready = False
+        self._surface: tuple[int, int] | None = None
+        self._seq = 0
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked_bytes = 0
+        self._dialog = 0
+        self._select: m.Select | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Say whether the renderer has attached the page."""
+        return self._ready
+
+    @property
+    def congested(self) -> bool:
+        """Say whether so much waits to be drawn that nothing more should be read from the renderer."""
+        return len(self._unacked) >= MAX_UNACKED_FRAMES or self._unacked_bytes >= MAX_UNACKED_BYTES
+
+    # ------------------------------------------------------------ viewer → renderer
+
+    def from_viewer(self, data: bytes) -> Verdict:
+        """Judge a message of the viewer."""
+        try:
+            message = decode_to_renderer(data)
+        except WireError as problem:
+            return Close(m.CloseCode.PROTOCOL, f"viewer: {problem}")
+        rule = self._viewer_rule(message)
+        if isinstance(rule, Close):
+            return rule
+        if rule:
+            return Drop(rule)
+        return Pass(message, encode(message))
+
+    def _viewer_rule(self, message: m.ToRenderer) -> str | Close:
+        """Return "" to pass, why to drop, or Close."""
+        if isinstance(message, m.Hello):
+            if self._greeted:
+                return Close(m.CloseCode.PROTOCOL, "viewer: a second hello")
+            if own_path(message.path):
+                return Close(m.CloseCode.PROTOCOL, "viewer: hello for a path of the router's own")
+            self._greeted = True
+            return ""
+        if not self._greeted:
+            return Close(m.CloseCode.PROTOCOL, "viewer: spoke before its hello")
+        match message:
+            case m.Key() | m.Text() | m.Composition() if not self._keyboard:
+                return "keyboard is off"
+            case m.Paste() if not self._paste:
+                return "clipboard to the app is off"
+            case m.CopyRequest() if not self._copy:
+                return "clipboard from the app is off"
+            case m.Navigate(path) if own_path(path):
+                return "a path of the router's own"
+            case m.Ack(seq):
+                return self._acknowledge(seq)
+            case m.DialogReply(identifier):
+                if identifier != self._dialog:
+                    return "no such dialog"
+                self._dialog = 0
+            case m.SelectReply():
+                return self._answer(message)
+            case _:
+                pass
+        return ""
+
+    def _acknowledge(self, seq: int) -> str | Close:
+        if seq > self._seq:
+            return Close(m.CloseCode.PROTOCOL, "viewer: acknowledged a frame it was never sent")
+        if not self._unacked or seq < self._unacked[0][0]:
+            return "acknowledged before"
+        while self._unacked and self._unacked[0][0] <= seq:
+            self._unacked_bytes -= self._unacked.popleft()[1]
+        return ""
+
+    def _answer(self, reply: m.SelectReply) -> str:
+        select = self._select
+        if select is None or reply.id != select.id:
+            return "no such pop-up"
+        if len(reply.values) > 1 and not select.multiple:
+            return "several values for one"
+        for value in reply.values:
+            if select.kind is m.SelectKind.OPTIONS:
+                if not _INDEX.fullmatch(value) or int(value) >= len(select.options) or select.options[int(value)].disabled:
+                    return "no such option"
+            elif value and not _VALUES[select.kind].fullmatch(value):
+                return "not a value of this input"
+        self._select = None
+        return ""
+
+    # ------------------------------------------------------------ renderer → viewer
+
+    def from_renderer(self, data: bytes) -> Verdict:
+        """Judge a message of the renderer. A renderer that breaks the contract is reported to the viewer as lost."""
+        try:
+            message = decode_from_renderer(data)
+        except WireError as problem:
+            return Close(m.CloseCode.RENDERER_LOST, f"renderer: {problem}")
+        if not self._ready and not isinstance(message, (m.Ready, m.Closed)):
+            return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke before it was ready")
+        if isinstance(message, m.Frame):
+            return self._frame(message, data)
+        clean = self._clean(message)
+        if isinstance(clean, (Drop, Close)):
+            return clean
+        return Pass(clean, encode(clean))
+
+    def _frame(self, frame: m.Frame, data: bytes) -> Verdict:
+        size = (frame.width, frame.height)
+        if frame.whole:
+            if frame.seq <= self._seq:
+                return Close(m.CloseCode.RENDERER_LOST, "renderer: frames out of order")
+        elif self._surface is None:
+            return Close(m.CloseCode.RENDERER_LOST, "renderer: a change before the whole picture")
+        elif frame.seq != self._seq + 1:
+            return Close(m.CloseCode.RENDERER_LOST, "renderer: frames out of order")
+        elif size != self._surface:
+            return Close(m.CloseCode.RENDERER_LOST, "renderer: the surface changed its size under a change")
+        self._surface, self._seq = size, frame.seq
+        self._unacked.append((frame.seq, len(data)))
+        self._unacked_bytes += len(data)
+        return Pass(frame, data)
+
+    def _clean(self, message: m.FromRenderer) -> m.FromRenderer | Drop | Close:
+        match message:
+            case m.Ready():
+                if self._ready:
+                    return Close(m.CloseCode.RENDERER_LOST, "renderer: ready twice")
+                self._ready = True
+            case m.Closed(code) if code not in _RENDERER_MAY_SAY:
+                return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke in the router's name")
+            case m.Title(text):
+                return m.Title(cleaning.line(text))
+            case m.Icon(png) if png:
+                again = cleaning.icon(png)
+                return Drop("not an icon") if again is None else m.Icon(again)
+            case m.Clipboard(text):
+                return m.Clipboard(cleaning.clipboard(text)) if self._copy else Drop("clipboard from the app is off")
+            case m.Dialog():
+                self._dialog = message.id
+                return replace(message, message=cleaning.lines(message.message), default=cleaning.line(message.default))
+            case m.DialogClosed(identifier):
+                if identifier == self._dialog:
+                    self._dialog = 0
+            case m.Select():
+                self._select = _clean_select(message)
+                return self._select
+            case m.SelectClosed(identifier):
+                if self._select is not None and identifier == self._select.id:
+                    self._select = None
+            case _:
+                pass
+        return message
+
+
+def own_path(path: str) -> bool:
+    """Say whether a target lies among the router's own URLs (``/.isolation/…``), however it is spelled."""
+    bare = re.split(r"[?#]", path, maxsplit=1)[0].replace("\\", "/")
+    for _ in range(3):  # as often as any layer could decode it
+        bare = re.sub(r"%([0-9A-Fa-f]{2})", lambda hit: chr(int(hit[1], 16)), bare)
+    parts: list[str] = []
+    for part in bare.replace("\\", "/").split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in {"", "."}:
+            parts.append(part)
+    return bool(parts) and "/" + parts[0].lower() == OWN_PREFIX
+
+
+def _clean_select(select: m.Select) -> m.Select:
+    if select.kind is m.SelectKind.OPTIONS:
+        options = tuple(
+            replace(option, label=cleaning.line(option.label), group=cleaning.line(option.group)) for option in select.options
+        )
+        return replace(select, options=options, value="", low="", high="")
+    shape = _VALUES[select.kind]
+    return replace(
+        select,
+        options=(),
+        multiple=False,
+        value=select.value if shape.fullmatch(select.value) else "",
+        low=select.low if shape.fullmatch(select.low) else "",
+        high=select.high if shape.fullmatch(select.high) else "",
+    )

@@ -1,0 +1,104 @@
+// The clipboard, in the directions the controls allow. The router holds to them whatever is done here.
+
+import { button, icon, make } from "./dom.js";
+import { MAX_CLIPBOARD } from "./wire.js";
+
+const encoder = new TextEncoder();
+
+/** Connects the device's clipboard with the page's. */
+export class ClipboardBridge {
+  #send;
+  #toApp;
+  #fromApp;
+  #toasts;
+  #panel = null;
+  #refocus;
+
+  constructor(field, { clipboard, send, toasts, refocus }) {
+    this.#send = send;
+    this.#toApp = clipboard === "to_app" || clipboard === "both";
+    this.#fromApp = clipboard === "from_app" || clipboard === "both";
+    this.#toasts = toasts;
+    this.#refocus = refocus;
+    field.addEventListener("paste", (event) => this.#pasted(event));
+    for (const name of ["copy", "cut"]) field.addEventListener(name, (event) => event.preventDefault());
+  }
+
+  get toApp() {
+    return this.#toApp;
+  }
+
+  /** The person pressed copy or cut. The page gets the key as well, so that what is copied can be pasted inside. */
+  request(cut) {
+    if (this.#fromApp) {
+      this.#send({ type: "CopyRequest", cut });
+    } else {
+      this.#toasts.note("copy-off");
+    }
+  }
+
+  /** Text from the page, for the device. */
+  async arrived(text) {
+    if (!this.#fromApp || text === "") return;
+    try {
+      await navigator.clipboard.writeText(text);
+      this.#toasts.note("copied");
+    } catch {
+      this.#offer(text); // no permission, or the press is too long ago: one more press does it
+    }
+  }
+
+  #pasted(event) {
+    event.preventDefault();
+    const text = event.clipboardData?.getData("text/plain") ?? "";
+    if (!this.#toApp) {
+      this.#toasts.note("paste-off");
+    } else if (text !== "") {
+      if (encoder.encode(text).length > MAX_CLIPBOARD) {
+        this.#toasts.say("That is too much text to paste at once.");
+      } else {
+        this.#send({ type: "Paste", text: text.toWellFormed?.() ?? text });
+      }
+    }
+  }
+
+  #offer(text) {
+    this.#panel?.remove();
+    const field = make("textarea", { class: "copied", props: { value: text, readOnly: true }, attrs: { "aria-label": "Copied text", rows: "5" } });
+    const close = () => {
+      panel.remove();
+      this.#panel = null;
+      this.#refocus();
+    };
+    const copy = async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+      } catch {
+        field.select();
+        if (!document.execCommand("copy")) return;
+      }
+      close();
+      this.#toasts.note("copied");
+    };
+    const primary = button("Copy", copy, { primary: true });
+    const panel = make(
+      "section",
+      {
+        class: "offer",
+        attrs: { role: "dialog", "aria-label": "Copied text" },
+        on: {
+          keydown: (event) => {
+            if (event.key === "Escape") close();
+          },
+        },
+      },
+      make("h2", {}, icon("copy"), make("span", { text: "Copied in the isolated page" })),
+      make("p", { text: "Press Copy to put it on your device’s clipboard." }),
+      field,
+      make("div", { class: "acts" }, primary, button("Close", close)),
+    );
+    this.#panel = panel;
+    document.body.append(panel);
+    primary.focus();
+  }
+}

@@ -1,0 +1,327 @@
+// The viewer: an app as a picture, with everything around it that makes it feel like a page of this browser.
+
+import { ClipboardBridge } from "./clipboard.js";
+import { Cover } from "./cover.js";
+import { Dialogs } from "./dialogs.js";
+import { button, icon, make } from "./dom.js";
+import { Indicator } from "./indicator.js";
+import { KeyboardInput } from "./keyboard.js";
+import { Navigation } from "./navigation.js";
+import { PointerInput } from "./pointer.js";
+import { Selects } from "./select.js";
+import { Stream } from "./stream.js";
+import { Surface } from "./surface.js";
+import { Toasts } from "./toasts.js";
+import { MAX_SIDE, MIN_SIDE, VERSION } from "./wire.js";
+
+// ---------------------------------------------------------------- limits
+const RESIZE_MS = 80; // while a window is dragged larger, the page is told a dozen times a second
+const PATIENCE_MS = 350; // shorter waits show nothing: flicker reads as trouble
+const CAPACITY_MS = 10_000;
+const READ_MS = 1_200; // how long the reason for a reload is to be read
+const TEARS = 4; // pictures that could not be drawn, before the line is opened anew
+
+const configuration = JSON.parse(document.body.dataset.configuration);
+delete document.body.dataset.configuration;
+
+const at = (id) => document.getElementById(id);
+const [stage, canvas, keys, progress, favicon] = [at("stage"), at("surface"), at("keys"), at("progress"), at("icon")];
+const ownIcon = favicon.getAttribute("href");
+const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
+const { app, controls } = configuration;
+
+let scale = Math.max(100, Math.min(400, Math.round(devicePixelRatio * 100)));
+let attached = false;
+let ended = false;
+let loading = false;
+let tears = 0;
+let nonsense = 0;
+
+const refocus = () => {
+  if (attached) keyboard.focus();
+};
+const send = (message) => attached && stream.send(message);
+const sendInput = (message) => {
+  if (message.type !== "Wheel" && !(message.type === "Pointer" && message.kind === "move")) pointer.flush();
+  return send(message);
+};
+
+const toasts = new Toasts(at("toasts"));
+const cover = new Cover(at("cover"), at("spoken"), { app, uncovered: refocus });
+const navigation = new Navigation({ configuration, strip: at("strip"), send, toasts });
+const dialogs = new Dialogs({
+  refocus,
+  reply({ id, kind, accept, text }) {
+    send({ type: "DialogReply", id, accept, text });
+    if (kind === "beforeunload" && !accept) navigation.stayed();
+  },
+});
+const selects = new Selects(canvas, { refocus, reply: ({ id, values }) => send({ type: "SelectReply", id, values }) });
+const clipboard = new ClipboardBridge(keys, { clipboard: controls.clipboard, send: sendInput, toasts, refocus });
+const indicator = new Indicator(at("indicator"), { configuration, refocus, reload: () => send({ type: "Reload", hard: false }) });
+const surface = new Surface(canvas, {
+  onDrawn(seq) {
+    send({ type: "Ack", seq });
+    if (!ended) cover.hide("Connected");
+  },
+  onBroken() {
+    tears += 1;
+    if (tears > TEARS) {
+      tears = 0;
+      lineLost({ wait: 1_000 });
+      stream.again(1_000);
+    } else {
+      send({ type: "Refresh" });
+    }
+  },
+});
+const pointer = new PointerInput(canvas, canvas, {
+  send,
+  focus(event) {
+    keyboard.place(event.clientX, event.clientY);
+    // A soft keyboard over the page helps only where there is something to type; its button asks for it.
+    if (event.pointerType !== "touch") keyboard.focus();
+  },
+});
+const keyboard = new KeyboardInput(keys, {
+  mac,
+  allowed: controls.keyboard,
+  send: sendInput,
+  blocked: () => toasts.note("keyboard-blocked"),
+  use(what, event) {
+    switch (what) {
+      case "reload":
+      case "hard-reload":
+        if (!send({ type: "Reload", hard: what === "hard-reload" })) navigation.loadAgain(true);
+        return true;
+      case "copy":
+      case "cut":
+        // The key itself follows and does the cutting, as the page would have it.
+        clipboard.request(false);
+        return true;
+      case "paste":
+        if (clipboard.toApp) return true;
+        toasts.note("paste-off");
+        return false;
+      case "panel":
+        if (!event.repeat) indicator.toggle();
+        return true;
+      default:
+        return false;
+    }
+  },
+});
+
+const stream = new Stream({
+  instance: configuration.instance,
+  ticket: configuration.ticket,
+  hello() {
+    const { width, height } = size();
+    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac };
+  },
+  on: {
+    open() {},
+    message: take,
+    lost: lineLost,
+    gone: () => reloadFor(""),
+    broken() {
+      detach();
+      nonsense += 1;
+      if (nonsense <= 1) stream.start();
+      else fail("protocol");
+    },
+  },
+});
+
+// ---------------------------------------------------------------- what comes
+
+function take(message) {
+  switch (message.type) {
+    case "Ready":
+      ready(message);
+      break;
+    case "Frame":
+      surface.take(message);
+      break;
+    case "Location":
+      navigation.located(message);
+      break;
+    case "Title":
+      title(message.text);
+      break;
+    case "Icon":
+      favicon.href = message.png === "" ? ownIcon : `data:image/png;base64,${message.png}`;
+      break;
+    case "Loading":
+      load(message.active);
+      break;
+    case "Cursor":
+      canvas.style.cursor = message.name;
+      break;
+    case "Dialog":
+      keyboard.releaseAll();
+      dialogs.show(message);
+      break;
+    case "DialogClosed":
+      dialogs.closed(message.id);
+      break;
+    case "Select":
+      keyboard.releaseAll();
+      selects.show(message);
+      break;
+    case "SelectClosed":
+      selects.closed(message.id);
+      break;
+    case "Opened":
+      navigation.opened(message);
+      break;
+    case "Clipboard":
+      clipboard.arrived(message.text);
+      break;
+    case "Notice":
+      toasts.note(message.code);
+      break;
+    case "Closed":
+      closed(message.code);
+      break;
+  }
+}
+
+function ready(message) {
+  attached = true;
+  scale = message.scale;
+  stream.settled();
+  surface.reset(message.scale);
+  navigation.attached(message);
+  const { width, height } = size();
+  if (width !== message.width || height !== message.height) send({ type: "Resize", width, height });
+  tellFocus();
+  refocus();
+}
+
+function title(text) {
+  document.title = text === "" ? app : text;
+  canvas.setAttribute("aria-label", `${document.title}, shown as a picture`);
+}
+
+function load(active) {
+  if (loading === active) return;
+  loading = active;
+  progress.hidden = !active;
+}
+
+function detach() {
+  attached = false;
+  load(false);
+  dialogs.clear();
+  selects.clear();
+}
+
+// ---------------------------------------------------------------- what ends
+
+function lineLost({ wait = 0 }) {
+  detach();
+  if (ended) return;
+  const state = ["restarting", "no-capacity"].includes(cover.state) ? cover.state : surface.drawn ? "lost" : "starting";
+  const acts = state === "starting" ? [] : [["Try now", () => stream.retryNow(), true]];
+  cover.show(state, { acts, wait: wait > 1_000 ? wait : 0, delay: state === "lost" ? PATIENCE_MS : 0 });
+}
+
+function closed(code) {
+  detach();
+  switch (code) {
+    case "browser-crashed":
+    case "renderer-lost":
+      cover.show("restarting");
+      stream.again();
+      break;
+    case "no-capacity":
+      cover.show("no-capacity", { wait: CAPACITY_MS, acts: [["Try now", () => stream.retryNow(), true]] });
+      stream.again(CAPACITY_MS);
+      break;
+    case "page-closed":
+      end("page-closed", [[`Open ${app}`, () => location.assign("/"), true]]);
+      window.close();
+      break;
+    case "replaced":
+      end("replaced", [["Use it here", takeOver, true]]);
+      break;
+    case "released":
+    case "redecided":
+    case "session-ended":
+    case "refused":
+      reloadFor(code);
+      break;
+    default:
+      fail("protocol");
+  }
+}
+
+function end(state, acts) {
+  ended = true;
+  stream.stop();
+  cover.show(state, { acts });
+}
+
+function takeOver() {
+  ended = false;
+  cover.show("starting");
+  stream.start();
+}
+
+function fail(state) {
+  end(state, [["Load again", () => navigation.loadAgain(true), true]]);
+}
+
+function reloadFor(code) {
+  ended = true;
+  stream.stop();
+  detach();
+  const again = () => navigation.loadAgain() || fail("protocol");
+  if (code === "") {
+    again();
+    return;
+  }
+  cover.show(code);
+  setTimeout(again, READ_MS);
+}
+
+// ---------------------------------------------------------------- size, focus, files
+
+function size() {
+  const most = Math.floor((MAX_SIDE * 100) / scale);
+  const fit = (pixels) => Math.max(MIN_SIDE, Math.min(most, Math.floor(pixels)));
+  return { width: fit(stage.clientWidth), height: fit(stage.clientHeight) };
+}
+
+let resizing = 0;
+new ResizeObserver(() => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => send({ type: "Resize", ...size() }), RESIZE_MS);
+}).observe(stage);
+
+function tellFocus() {
+  send({ type: "Focus", focused: document.activeElement === keys && document.hasFocus(), visible: !document.hidden });
+}
+for (const name of ["focus", "blur"]) keys.addEventListener(name, tellFocus);
+document.addEventListener("visibilitychange", tellFocus);
+
+for (const name of ["dragover", "drop"]) {
+  addEventListener(name, (event) => {
+    event.preventDefault();
+    if (name === "drop") toasts.note("upload-blocked");
+  });
+}
+if (!controls.print) {
+  document.body.classList.add("no-print");
+  addEventListener("beforeprint", () => toasts.note("print-blocked"));
+}
+if (controls.keyboard && matchMedia("(pointer: coarse)").matches) {
+  const type = button("", () => keyboard.focus(), { name: "soft-keyboard" });
+  type.setAttribute("aria-label", "Keyboard");
+  type.append(icon("keyboard"));
+  stage.append(make("div", { class: "soft" }, type));
+}
+
+cover.show("starting", { delay: PATIENCE_MS });
+stream.start();

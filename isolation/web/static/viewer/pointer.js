@@ -1,0 +1,258 @@
+// Mouse, pen and touch on the picture, as messages. Moves and scrolling are gathered to one message a frame; buttons never wait.
+
+import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
+
+// ---------------------------------------------------------------- limits
+const LINE = 40; // CSS pixels of a wheel "line": what Chromium scrolls for one (three lines make its notch of 120)
+const CLICK_MS = 500; // between the presses of a double click
+const CLICK_PX = 5;
+const HOLD_MS = 550; // a finger that rests this long asks for the context menu
+const SLOP_PX = 9; // a finger that moves less has not moved
+const COAST = 0.94; // of its speed a released scroll keeps from frame to frame
+const COAST_STOP = 0.3; // CSS pixels a frame
+
+/** Modifier bits of an event. AltGr is neither Ctrl nor Alt: it only chooses another character. */
+export function modifiersOf(event) {
+  const graph = event.getModifierState("AltGraph");
+  return (
+    (event.altKey && !graph ? 1 : 0) | (event.ctrlKey && !graph ? 2 : 0) | (event.metaKey ? 4 : 0) | (event.shiftKey ? 8 : 0)
+  );
+}
+
+/** A wheel event's distance in CSS pixels, whatever unit it came in. `page`: height of what one page scrolls. */
+export function wheelPixels({ deltaX, deltaY, deltaMode }, page) {
+  const unit = deltaMode === 1 ? LINE : deltaMode === 2 ? page : 1;
+  return [deltaX * unit, deltaY * unit];
+}
+
+/** Counts the presses of a multiple click, up to three. */
+export class Clicks {
+  #last = { at: -Infinity, x: 0, y: 0, button: -1, count: 0 };
+
+  press(button, x, y, at) {
+    const last = this.#last;
+    const again =
+      button === last.button && at - last.at < CLICK_MS && Math.abs(x - last.x) < CLICK_PX && Math.abs(y - last.y) < CLICK_PX && last.count < 3;
+    this.#last = { at, x, y, button, count: again ? last.count + 1 : 1 };
+    return this.#last.count;
+  }
+
+  get count() {
+    return this.#last.count;
+  }
+}
+
+const clamp = (value, most) => Math.max(-most, Math.min(most, Math.round(value)));
+
+/** Listens on `area` and calls `send(message)`. `focus(x, y)`: the page was pressed at this point of the screen. */
+export class PointerInput {
+  #area;
+  #surface;
+  #send;
+  #focus;
+  #clicks = new Clicks();
+  #move = null;
+  #wheel = null;
+  #frame = 0;
+  #buttons = 0;
+  #touch = null;
+  #coasting = 0;
+
+  constructor(area, surface, { send, focus }) {
+    this.#area = area;
+    this.#surface = surface;
+    this.#send = send;
+    this.#focus = focus;
+    const on = (name, listener, options) => area.addEventListener(name, listener, options);
+    on("pointerdown", (event) => this.#down(event));
+    on("pointermove", (event) => this.#moved(event));
+    on("pointerup", (event) => this.#up(event));
+    on("pointercancel", (event) => this.#cancel(event));
+    on("wheel", (event) => this.#wheeled(event), { passive: false });
+    on("contextmenu", (event) => event.preventDefault()); // the page's own menu is drawn by the page
+    on("dragstart", (event) => event.preventDefault());
+    on("auxclick", (event) => {
+      if (event.button === 1) event.preventDefault();
+    });
+    on("mousedown", (event) => event.preventDefault()); // focus stays with the key catcher
+  }
+
+  /** Sends what is gathered. Called before anything whose order matters. */
+  flush() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    if (this.#move !== null) {
+      this.#send(this.#move);
+      this.#move = null;
+    }
+    if (this.#wheel !== null) {
+      const { x, y, dx, dy, modifiers } = this.#wheel;
+      const [wholeX, wholeY] = [Math.trunc(dx), Math.trunc(dy)];
+      if (wholeX !== 0 || wholeY !== 0) {
+        this.#send({ type: "Wheel", x, y, dx: clamp(wholeX, MAX_WHEEL), dy: clamp(wholeY, MAX_WHEEL), modifiers });
+      }
+      // Fine touchpads scroll by fractions; what is left over goes with the next.
+      this.#wheel = dx === wholeX && dy === wholeY ? null : { x, y, dx: dx - wholeX, dy: dy - wholeY, modifiers };
+    }
+  }
+
+  #place(event) {
+    const box = this.#surface.getBoundingClientRect();
+    return [clamp(event.clientX - box.left, MAX_COORDINATE), clamp(event.clientY - box.top, MAX_COORDINATE)];
+  }
+
+  #later() {
+    if (this.#frame === 0) {
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = 0;
+        this.flush();
+      });
+    }
+  }
+
+  #press(kind, event, button, buttons, clicks) {
+    this.flush();
+    const [x, y] = this.#place(event);
+    this.#send({ type: "Pointer", kind, x, y, button, buttons, clicks, modifiers: modifiersOf(event) });
+  }
+
+  #down(event) {
+    this.#stopCoasting();
+    this.#focus(event);
+    if (event.pointerType === "touch") {
+      this.#touchDown(event);
+      return;
+    }
+    if (event.button > 2) return; // the mouse's back and forward belong to the person's browser
+    this.#area.setPointerCapture(event.pointerId);
+    const [x, y] = this.#place(event);
+    this.#buttons = event.buttons & 7;
+    this.#press("down", event, event.button, this.#buttons, this.#clicks.press(event.button, x, y, event.timeStamp));
+  }
+
+  #moved(event) {
+    if (event.pointerType === "touch") {
+      this.#touchMoved(event);
+      return;
+    }
+    const buttons = event.buttons & 7;
+    // A second button while one is held comes as a move.
+    for (const [button, bit] of [[0, 1], [2, 2], [1, 4]]) {
+      if ((buttons & bit) !== (this.#buttons & bit)) {
+        const pressed = (buttons & bit) !== 0;
+        const [x, y] = this.#place(event);
+        const clicks = pressed ? this.#clicks.press(button, x, y, event.timeStamp) : this.#clicks.count;
+        this.#press(pressed ? "down" : "up", event, button, buttons, clicks);
+      }
+    }
+    this.#buttons = buttons;
+    const [x, y] = this.#place(event);
+    this.#move = { type: "Pointer", kind: "move", x, y, button: 0, buttons, clicks: 0, modifiers: modifiersOf(event) };
+    this.#later();
+  }
+
+  #up(event) {
+    if (event.pointerType === "touch") {
+      this.#touchUp(event);
+      return;
+    }
+    if (event.button > 2) return;
+    this.#buttons = event.buttons & 7;
+    this.#press("up", event, event.button, this.#buttons, this.#clicks.count);
+  }
+
+  #cancel(event) {
+    if (event.pointerType === "touch") {
+      this.#endTouch();
+    } else if (this.#buttons !== 0) {
+      for (const [button, bit] of [[0, 1], [2, 2], [1, 4]]) {
+        if (this.#buttons & bit) this.#press("up", event, button, 0, this.#clicks.count);
+      }
+      this.#buttons = 0;
+    }
+  }
+
+  #wheeled(event) {
+    if (event.ctrlKey) return; // zooming is the person's browser's business
+    event.preventDefault();
+    const [x, y] = this.#place(event);
+    const [dx, dy] = wheelPixels(event, this.#area.clientHeight);
+    this.#scroll(x, y, dx, dy, modifiersOf(event));
+  }
+
+  #scroll(x, y, dx, dy, modifiers) {
+    const before = this.#wheel ?? { dx: 0, dy: 0 };
+    this.#wheel = { x, y, dx: before.dx + dx, dy: before.dy + dy, modifiers };
+    this.#later();
+  }
+
+  // ---------------------------------------------------------------- touch: tap, hold, drag to scroll
+
+  #touchDown(event) {
+    if (!event.isPrimary) {
+      this.#endTouch(); // two fingers zoom the person's own view
+      return;
+    }
+    const [x, y] = this.#place(event);
+    this.#touch = { id: event.pointerId, x, y, startX: x, startY: y, moved: false, at: event.timeStamp, speedX: 0, speedY: 0 };
+    this.#touch.hold = setTimeout(() => {
+      const touch = this.#touch;
+      if (touch === null || touch.moved) return;
+      this.#touch = null;
+      this.#tap(touch.x, touch.y, 2, 1);
+    }, HOLD_MS);
+  }
+
+  #touchMoved(event) {
+    const touch = this.#touch;
+    if (touch === null || touch.id !== event.pointerId) return;
+    const [x, y] = this.#place(event);
+    if (!touch.moved && Math.hypot(x - touch.startX, y - touch.startY) < SLOP_PX) return;
+    touch.moved = true;
+    clearTimeout(touch.hold);
+    const [dx, dy] = [touch.x - x, touch.y - y];
+    const frames = Math.max(1, (event.timeStamp - touch.at) / 16.7);
+    [touch.speedX, touch.speedY] = [dx / frames, dy / frames];
+    [touch.x, touch.y, touch.at] = [x, y, event.timeStamp];
+    this.#scroll(touch.startX, touch.startY, dx, dy, 0);
+  }
+
+  #touchUp(event) {
+    const touch = this.#touch;
+    if (touch === null || touch.id !== event.pointerId) return;
+    this.#endTouch();
+    if (!touch.moved) {
+      this.#tap(touch.x, touch.y, 0, this.#clicks.press(0, touch.x, touch.y, event.timeStamp));
+    } else if (event.timeStamp - touch.at < 60) {
+      this.#coast(touch);
+    }
+  }
+
+  #tap(x, y, button, clicks) {
+    this.flush();
+    const bit = button === 2 ? 2 : 1;
+    this.#send({ type: "Pointer", kind: "move", x, y, button: 0, buttons: 0, clicks: 0, modifiers: 0 });
+    this.#send({ type: "Pointer", kind: "down", x, y, button, buttons: bit, clicks, modifiers: 0 });
+    this.#send({ type: "Pointer", kind: "up", x, y, button, buttons: 0, clicks, modifiers: 0 });
+  }
+
+  #coast({ startX, startY, speedX, speedY }) {
+    const step = () => {
+      speedX *= COAST;
+      speedY *= COAST;
+      if (Math.hypot(speedX, speedY) < COAST_STOP) return;
+      this.#scroll(startX, startY, speedX, speedY, 0);
+      this.#coasting = requestAnimationFrame(step);
+    };
+    this.#coasting = requestAnimationFrame(step);
+  }
+
+  #stopCoasting() {
+    cancelAnimationFrame(this.#coasting);
+  }
+
+  #endTouch() {
+    if (this.#touch !== null) clearTimeout(this.#touch.hold);
+    this.#touch = null;
+  }
+}

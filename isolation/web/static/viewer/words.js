@@ -1,0 +1,99 @@
+// Everything the viewer says, in one place. Codes cross the line; words live here.
+
+/** Short notes that appear for some seconds. */
+export const NOTICES = Object.freeze({
+  "navigation-blocked": "That address can’t be opened from an isolated page.",
+  "download-blocked": "The download was stopped: files can’t be saved from this page to your device.",
+  "upload-blocked": "Files from your device can’t be given to this page.",
+  "print-blocked": "Printing is turned off for this page.",
+  "clipboard-blocked": "The clipboard is turned off for this page.",
+  "popup-blocked": "The page tried to open too many windows.",
+  "keyboard-blocked": "Typing is turned off for this page. You can still use the mouse.",
+  "page-crashed": "The page stopped working and was loaded again.",
+  "paste-off": "Pasting from your device is turned off for this page.",
+  "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
+  copied: "Copied to your clipboard.",
+});
+
+/** What covers the page when there is nothing to work with: heading, text, icon. {app} is the app's name. */
+export const STATES = Object.freeze({
+  starting: {
+    icon: "shield",
+    busy: true,
+    heading: "Opening {app}",
+    text: "Starting an isolated browser for you. This takes a moment.",
+  },
+  lost: {
+    icon: "unplugged",
+    heading: "Connection lost",
+    text: "Your page is still open and kept for you. It comes back as soon as this device is connected again.",
+  },
+  restarting: {
+    icon: "restart",
+    busy: true,
+    heading: "The isolated browser stopped",
+    text: "A new one is starting and opens the same address. Anything not saved on the page may be gone.",
+  },
+  "no-capacity": {
+    icon: "hourglass",
+    heading: "All isolated browsers are in use",
+    text: "You are signed in and nothing is wrong with your access. The page opens here as soon as a browser is free.",
+  },
+  replaced: {
+    icon: "windows",
+    heading: "Open in another tab",
+    text: "This page is being used in another tab or window. Only one can use it at a time.",
+  },
+  "page-closed": {
+    icon: "leave",
+    heading: "This page closed itself",
+    text: "The app closed this window. You can close the tab, or open the app again.",
+  },
+  "session-ended": {
+    icon: "leave",
+    heading: "Your session has ended",
+    text: "You are taken to the sign-in page. After signing in you come back to this address.",
+  },
+  refused: {
+    icon: "warning",
+    heading: "Access has changed",
+    text: "You can’t use {app} at the moment. The next page says why and whom to ask.",
+  },
+  released: {
+    icon: "shielded",
+    busy: true,
+    heading: "Isolation is no longer needed",
+    text: "{app} now opens directly in your browser.",
+  },
+  redecided: {
+    icon: "shield",
+    busy: true,
+    heading: "What you can do here has changed",
+    text: "{app} is opened again with the new settings.",
+  },
+  protocol: {
+    icon: "warning",
+    heading: "Something went wrong",
+    text: "The isolated browser and this page did not understand each other. Loading the page again usually helps.",
+  },
+});
+
+/** One line per control, for the indicator's panel. Returns [label, value, allowed]. */
+export function controlLines(controls) {
+  const toApp = controls.clipboard === "to_app" || controls.clipboard === "both";
+  const fromApp = controls.clipboard === "from_app" || controls.clipboard === "both";
+  const onOff = (allowed) => (allowed ? "Allowed" : "Off");
+  return [
+    ["Paste from your device", onOff(toApp), toApp],
+    ["Copy to your device", onOff(fromApp), fromApp],
+    ["Download files", onOff(controls.download !== "none"), controls.download !== "none"],
+    ["Upload files", onOff(controls.upload !== "none"), controls.upload !== "none"],
+    ["Print", onOff(controls.print), controls.print],
+    ["Keyboard", onOff(controls.keyboard), controls.keyboard],
+  ];
+}
+
+/** Fills in the app's name. The result is text, for textContent. */
+export function say(text, app) {
+  return text.replaceAll("{app}", () => app);
+}

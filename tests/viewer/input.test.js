@@ -1,0 +1,62 @@
+// The parts of input that need no browser.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { localUse } from "../../isolation/web/static/viewer/keyboard.js";
+import { Clicks, modifiersOf, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
+import { backOff } from "../../isolation/web/static/viewer/stream.js";
+import { controlLines, say } from "../../isolation/web/static/viewer/words.js";
+
+const key = (name, held = {}) => ({ key: name, ctrlKey: false, altKey: false, metaKey: false, shiftKey: false, getModifierState: (which) => which === "AltGraph" && held.graph === true, ...held });
+
+test("wheel distances in lines and pages become pixels", () => {
+  assert.deepEqual(wheelPixels({ deltaX: 1, deltaY: -2, deltaMode: 0 }, 800), [1, -2]);
+  assert.deepEqual(wheelPixels({ deltaX: 0, deltaY: 3, deltaMode: 1 }, 800), [0, 120]);
+  assert.deepEqual(wheelPixels({ deltaX: 0, deltaY: 1, deltaMode: 2 }, 800), [0, 800]);
+});
+
+test("clicks are counted to three, and anew elsewhere, later or with another button", () => {
+  const clicks = new Clicks();
+  assert.deepEqual([0, 100, 200, 300].map((ms) => clicks.press(0, 10, 10, ms)), [1, 2, 3, 1]);
+  assert.equal(clicks.press(0, 40, 10, 350), 1);
+  assert.equal(clicks.press(2, 40, 10, 360), 1);
+  assert.equal(clicks.press(2, 40, 10, 1500), 1);
+});
+
+test("AltGr chooses a character and is neither Ctrl nor Alt", () => {
+  assert.equal(modifiersOf(key("@", { ctrlKey: true, altKey: true, graph: true })), 0);
+  assert.equal(modifiersOf(key("a", { ctrlKey: true, shiftKey: true })), 10);
+  assert.equal(modifiersOf(key("a", { altKey: true, metaKey: true })), 5);
+  assert.equal(localUse(key("l", { ctrlKey: true, altKey: true, graph: true }), false), "");
+});
+
+test("what belongs to the person's browser stays there; the rest is the page's", () => {
+  assert.equal(localUse(key("l", { ctrlKey: true }), false), "browser");
+  assert.equal(localUse(key("ArrowLeft", { altKey: true }), false), "browser");
+  assert.equal(localUse(key("F5"), false), "reload");
+  assert.equal(localUse(key("R", { ctrlKey: true, shiftKey: true }), false), "hard-reload");
+  assert.equal(localUse(key("v", { ctrlKey: true }), false), "paste");
+  assert.equal(localUse(key("v", { metaKey: true }), true), "paste");
+  assert.equal(localUse(key("v", { ctrlKey: true }), true), "");
+  assert.equal(localUse(key("c", { ctrlKey: true }), false), "copy");
+  assert.equal(localUse(key("s", { ctrlKey: true }), false), "");
+  assert.equal(localUse(key("f", { ctrlKey: true }), false), "");
+  assert.equal(localUse(key("a"), false), "");
+});
+
+test("waits grow, are bounded, and the first attempt is at once", () => {
+  assert.equal(backOff(0), 0);
+  const waits = [1, 2, 3, 4, 5, 6, 7, 100].map((attempt) => backOff(attempt, 1));
+  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+  assert.equal(backOff(1, 0), 188);
+});
+
+test("an app's name is put in as it is", () => {
+  assert.equal(say("Opening {app}", "$& <b>"), "Opening $& <b>");
+});
+
+test("controls are told one by one", () => {
+  const lines = controlLines({ clipboard: "to_app", download: "none", upload: "none", print: true, keyboard: false });
+  assert.deepEqual(lines.map(([, , allowed]) => allowed), [true, false, false, false, true, false]);
+});
