@@ -18,8 +18,10 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
+from typing_extensions import override
 
 from isolation.clock import Clock
 from isolation.egress import head as heads
@@ -67,7 +69,19 @@ _STATUS = {
 
 _log = structlog.get_logger()
 
-Serve = Callable[[Channel], asyncio.Protocol]
+Serve = Callable[[asyncio.Transport, Channel], object]
+
+
+class _HandOver(asyncio.Protocol):
+    """Stands in until the transport is there, then leaves it to the ingress."""
+
+    def __init__(self, serve: Serve, channel: Channel) -> None:
+        self._serve = serve
+        self._channel = channel
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._serve(cast("asyncio.Transport", transport), self._channel)
 
 
 @dataclass(eq=False, slots=True)
@@ -89,7 +103,7 @@ class _Connection:
 
 
 class Gateway:
-    """See the module's docstring. ``serve`` makes the HTTP protocol that answers on a channel (the ingress)."""
+    """See the module's docstring. ``serve`` speaks HTTP on a transport (the ingress): it sets the transport's protocol."""
 
     def __init__(
         self,
@@ -141,20 +155,21 @@ class Gateway:
         """Return how many connections of leases are open."""
         return sum(not connection.gone for kept in self._named.values() for connection in kept)
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> None:
-        """Listen. ``reuse_port``: several workers share the port. Raises :class:`OSError` when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, listener: socket.socket | None = None) -> None:
+        """Listen on ``listener`` (bound and listening already; several workers may share it), or on ``host`` and ``port``.
+
+        Raises :class:`OSError` when the address cannot be had.
+        """
+        if listener is None:
+            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((host, port))
+                listener.listen(BACKLOG)
+            except OSError:
+                listener.close()
+                raise
+        listener.setblocking(False)
         self._listener = listener
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
         _log.info("egress.listening", host=host, port=self.address[1])
@@ -321,7 +336,10 @@ class Gateway:
         context = self._certificates.context(channel.host) if channel.secure else None
         try:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._serve(channel), inner, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None
+                lambda: _HandOver(self._serve, channel),
+                inner,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
             )
         except OSError as error:  # includes ssl.SSLError: a browser that does not take our key, or is none
             _log.warning("egress.handshake_failed", lease=channel.lease.id, host=channel.host, error=type(error).__name__)

@@ -97,7 +97,7 @@ class Requests:
             port = target.port if target.port is not None else (443 if channel.secure else 80)
             same = normalise(target.host) == channel.host and port == channel.port
             still = channel.lease.id not in self._ended and self._destinations.is_app(channel.host, channel.port)
-            return Verdict.APP if same and still else Verdict.MISDIRECTED
+            return Verdict.APP if same and still and raw_target.startswith(b"/") else Verdict.MISDIRECTED
         if not raw_target.lower().startswith(b"http://"):
             return Verdict.MISDIRECTED
         if not self.authorise(headers, channel):

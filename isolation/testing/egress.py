@@ -13,22 +13,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, field
 from typing import Any
 
-from typing_extensions import override
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
 from isolation.clock import SystemClock
 from isolation.egress.address import Address, Reason
 from isolation.egress.certificates import Certificates
 from isolation.egress.gateway import Gateway
 from isolation.egress.journal import Blocked
 from isolation.egress.leases import Lease, LeaseTable
-from isolation.egress.requests import Channel, Via
+from isolation.egress.requests import Channel
 from isolation.egress.resolve import Resolver, dial
-from isolation.errors import BadRequestError
-from isolation.routing.target import parse_absolute, parse_target
+from isolation.proxy.exchange import RAW_TARGET, TARGET
 from isolation.tokens import digest
+from isolation.web.ingress import Ingress
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -68,22 +63,6 @@ class Hosts:
         return self.patterns
 
 
-class _ChannelProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, telling the application which channel a request came through, and its target as received."""
-
-    channel: Channel
-
-    @override
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["isolation.channel"] = self.channel  # type: ignore[typeddict-unknown-key]
-
-    @override
-    def on_headers_complete(self) -> None:
-        self.scope["isolation.raw_target"] = self.url  # type: ignore[typeddict-unknown-key]
-        super().on_headers_complete()
-
-
 class Bench:
     """A gateway, two leases (``a`` and ``b``), and a site that answers for all apps.
 
@@ -105,7 +84,7 @@ class Bench:
         self.gateway = Gateway(
             clock=clock,
             leases=self.table,
-            serve=self._protocol,
+            serve=self._serve,
             destinations=self.hosts,
             certificates=Certificates(clock),
             resolver=Resolver(clock, self._lookup),
@@ -115,16 +94,7 @@ class Bench:
             first_byte=first_byte,
             head_seconds=head_seconds,
         )
-        self._config = Config(
-            self._app,
-            http="httptools",
-            interface="asgi3",
-            ws="websockets-sansio",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-        )
-        self._state = ServerState()
+        self._ingress: Ingress | None = None
 
     @staticmethod
     def password(lease: str) -> str:
@@ -139,42 +109,28 @@ class Bench:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Bench]:
         """Run the gateway on a free port of loopback."""
-        self._config.load()
+        self._ingress = Ingress(self._app)
         await self.gateway.start()
         try:
             yield self
         finally:
             await self.gateway.close()
-            for task in list(self._state.tasks):
+            tasks = self._ingress.server.server_state.tasks
+            for task in list(tasks):
                 task.cancel()
-            await asyncio.gather(*self._state.tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _protocol(self, channel: Channel) -> asyncio.Protocol:
-        protocol = _ChannelProtocol(config=self._config, server_state=self._state, app_state={})
-        protocol.channel = channel
-        return protocol
+    def _serve(self, transport: asyncio.Transport, channel: Channel) -> None:
+        if self._ingress is not None:
+            self._ingress.serve(transport, channel)
 
     async def _app(self, scope: Message, receive: Receive, send: Send) -> None:
-        channel: Channel | None = scope.get("isolation.channel")
-        if channel is not None:
-            raw: bytes = scope["isolation.raw_target"]
-            hosts = [value for name, value in scope["headers"] if name == b"host"]
-            parse = parse_absolute if channel.via is Via.PROXY else parse_target
-            try:
-                target = parse(raw, hosts, scope["method"])
-            except BadRequestError:
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": 400,
-                        "headers": [(b"content-length", b"0"), (b"connection", b"close")],
-                    }
-                )
-                await send({"type": "http.response.body", "body": b""})
-                return
-            if await self.gateway.requests.intercept(scope, receive, send, raw_target=raw, target=target, channel=channel):
-                return
-        await self.site(scope, receive, send)
+        channel: Channel = scope["state"]["channel"]
+        answered = await self.gateway.requests.intercept(
+            scope, receive, send, raw_target=scope[RAW_TARGET], target=scope[TARGET], channel=channel
+        )
+        if not answered:
+            await self.site(scope, receive, send)
 
     async def _lookup(self, name: str) -> Sequence[str]:
         if name not in self.names:

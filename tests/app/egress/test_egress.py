@@ -28,7 +28,7 @@ async def site(scope: Message, receive: Receive, send: Send) -> None:
         size += len(message.get("body", b""))
         if not message.get("more_body"):
             break
-    channel = scope["isolation.channel"]
+    channel = scope["state"]["channel"]
     headers = dict(scope["headers"])
     seen = {
         "lease": channel.lease.id,
@@ -693,7 +693,7 @@ async def test_other_methods_are_not_carried_to_public_hosts(bench: Bench, metho
     bench.names["plain.example"] = ["93.184.216.9"]
     client = await Client.to(bench)
     await client.send(f"{method} http://plain.example/ HTTP/1.1\r\nHost: plain.example\r\n{auth('a')}\r\n")
-    assert (await client.answer())[0] in {400, 403}
+    assert (await client.answer())[0] in {400, 403, 405}
     assert bench.dialled == []
 
 
