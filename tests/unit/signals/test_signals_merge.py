@@ -165,7 +165,7 @@ providers = st.none() | st.builds(
     ProviderState, st.just("entra-risk"), st.sampled_from(ProviderStatus), st.just(""), st.none() | times, st.none() | times
 )
 some_tags = st.lists(st.builds(tag, levels, ends, st.integers(1, 9)), max_size=4)
-some_overrides = st.lists(st.builds(override, levels, times, times, st.integers(1, 9)), max_size=2)
+some_overrides = st.lists(st.builds(override, levels, times, times, st.integers(1, 9)), max_size=2, unique_by=lambda one: one.id)
 
 
 @given(readings, providers, some_tags)
