@@ -57,6 +57,17 @@ _ALL = (
         symbol="plug",
     ),
     Failure(
+        "upstream-untrusted",
+        502,
+        "The app could not prove who it is",
+        "The connection to the app is not secure: its certificate cannot be trusted. Nothing was sent.",
+        "Please tell the people who run the app.",
+        True,
+        "bad",
+        "stop",
+    ),
+    Failure("upstream-busy", 503, "The app is busy", "The app has more to do than it can take on right now.", _WAIT, True, symbol="clock"),
+    Failure(
         "idp-down", 503, "Sign-in is not available", "The service that signs you in cannot be reached at the moment. Nothing is wrong with your account.", _WAIT, True, symbol="plug"
     ),
     Failure("store", 503, "We cannot check your access right now", "A part of this service is not working, and without it nobody is let in.", "The people who run it can see this. Try again in a moment.", True, symbol="plug"),
@@ -68,6 +79,7 @@ _ALL = (
     Failure("internal", 500, "Something went wrong on our side", "The request could not be finished. It was recorded.", "Try again. If it stays like this, tell your administrator.", True),
     Failure("clock-skew", 503, "The clocks differ", "Your sign-in was accepted, but by this server's clock it is not valid: this server and the sign-in service disagree about the time by more than five minutes.", "Nothing is wrong with your account. An administrator has to correct the server's clock.", True, symbol="clock"),
     Failure("cookies-blocked", 403, "Your browser does not keep our cookies", "You have signed in several times within a minute, and each time your browser came back without the cookie that says so.", "Allow cookies for this site, check that the browser's clock is right, or leave private mode. Then try again.", True),
+    Failure("sign-in-loop", 403, "Signing in goes round in circles", "You have signed in many times within a minute, and each time the session was over at once.", "Wait a minute and try again. If it stays like this, tell your administrator.", True),
     Failure("unknown-browser", 403, "We do not recognise this browser", "This sign-in was started in another browser, or your browser does not keep our cookies. It was not completed.", "Start again here. If this page comes back, allow cookies for this site.", True, symbol="key"),
     Failure("sign-in-expired", 403, "This sign-in is no longer good", "It was used already, took too long, or was not started here.", "Start again: it takes a moment when you are still signed in to your organisation.", True, symbol="clock"),
     Failure("sign-in-malformed", 403, "This sign-in cannot be completed", "What came back from the sign-in service is incomplete or contradicts itself.", "Start again.", True, symbol="stop"),
@@ -78,11 +90,14 @@ _ALL = (
 )  # fmt: skip
 FAILURES: Mapping[str, Failure] = MappingProxyType({failure.code: failure for failure in _ALL})
 
-_UPSTREAM = {
-    "timeout": "upstream-slow",
-    "slow": "upstream-slow",
+_UPSTREAM = {  # the data plane's codes; one that is not here is upstream-down
+    "connect-timeout": "upstream-down",
+    "response-timeout": "upstream-slow",
     "bad-response": "upstream-malformed",
+    "closed-early": "upstream-malformed",
     "too-large-head": "upstream-malformed",
+    "tls-failed": "upstream-untrusted",
+    "busy": "upstream-busy",
 }
 _SIGN_IN = {
     **dict.fromkeys(("idp-unreachable", "idp-slow", "idp-unavailable", "idp-throttled"), "idp-down"),
@@ -208,7 +223,7 @@ def respond_refusal(
         "app": app,
         "policy": policy,
         "account": account,
-        "advice": _advice(refuse, retry=retry, can_switch=bool(switch_url)),
+        "advice": _advice(refuse, can_switch=bool(switch_url)),
         "retry_url": retry_url if retry else "",
         "switch_url": switch_url,
         "launcher_url": launcher_url,
@@ -217,16 +232,13 @@ def respond_refusal(
     return pages.page("refused", view, words.status, headers)
 
 
-def _advice(refuse: Refuse, *, retry: bool, can_switch: bool) -> tuple[str, ...]:
-    lines: list[str] = []
-    if retry:
-        lines.append("Try again in a few minutes: what stopped you may have passed by then.")
-    if refuse.reason in {RefusalReason.NOT_ALLOWED, RefusalReason.BLOCKED}:
-        if can_switch:
-            lines.append("Use another account, if you have one that may open this app.")
-        lines.append("Ask your IT team or the owner of the app, and give them the reference below.")
-    elif refuse.reason is RefusalReason.ISOLATED_ONLY:
-        lines.append("Open the app's address in a tab of its own.")
-    elif not retry or refuse.reason in {RefusalReason.RISK_UNKNOWN, RefusalReason.SIGNAL_UNAVAILABLE}:
-        lines.append("If it stays like this, tell your IT team and give them the reference below.")
-    return tuple(lines)
+def _advice(refuse: Refuse, *, can_switch: bool) -> tuple[str, ...]:
+    """Return what a person can do beside what the sentence already says and pressing a button."""
+    match refuse.reason:
+        case RefusalReason.NOT_ALLOWED | RefusalReason.BLOCKED:
+            other = ("Use another account, if you have one that may open this app.",) if can_switch else ()
+            return (*other, "When you ask for access, give the reference below: it says what was decided and why.")
+        case RefusalReason.RISK_UNKNOWN | RefusalReason.SIGNAL_UNAVAILABLE | RefusalReason.NO_CAPACITY:
+            return ("If it stays like this, tell your IT team and give them the reference below.",)
+        case _:
+            return ()

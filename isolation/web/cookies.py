@@ -18,7 +18,8 @@ from isolation.tokens import Purpose, Tokens, digest, new_secret
 MAX_VALUE = 1_024  # characters: a session's is about 90, a hint's a few hundred; a longer one is not verified
 MAX_HINT = 600  # characters of a sign-out hint worth a cookie: Entra's have about 150
 LOOP_WINDOW = 60.0  # seconds in which ...
-LOOP_ROUNDS = 3  # ... this many completed sign-ins without a session cookie mean that the browser does not keep it
+LOOP_ROUNDS = 3  # ... this many completed sign-ins without a session cookie mean that the browser does not keep it, and ...
+LOOP_ROUNDS_KEPT = 12  # ... this many with one mean that the session dies at once (thirty tabs opened together need fewer)
 FLOW_SECONDS = 30 * 86_400  # life of the browser-binding cookie; it identifies a browser to its own sign-ins only
 
 _HINT = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what may stand in a cookie as it is; Entra's hints are base64 text
@@ -146,9 +147,15 @@ class Cookies:
         """Return ``browser`` with its count at nought: the person signed out, or was told about the loop."""
         return Browser(browser.secret, known=browser.known)
 
-    def is_looping(self, browser: Browser) -> bool:
-        """Say whether a browser without a session has just completed so many sign-ins that another one will not help."""
-        return browser.rounds >= LOOP_ROUNDS and self._clock.now() - browser.at <= LOOP_WINDOW
+    def is_looping(self, headers: Headers, browser: Browser) -> bool:
+        """Say whether a browser without a session has completed so many sign-ins just now that another one will not help."""
+        if self._clock.now() - browser.at > LOOP_WINDOW:
+            return False
+        return browser.rounds >= (LOOP_ROUNDS_KEPT if self.keeps_session(headers) else LOOP_ROUNDS)
+
+    def keeps_session(self, headers: Headers) -> bool:
+        """Say whether a request brought a session cookie, good or not: then cookies are not what is wrong."""
+        return read_cookie(headers, self.session_name) is not None
 
     def _set(self, name: str, value: str, max_age: int | None = None) -> str:
         parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]

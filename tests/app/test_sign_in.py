@@ -257,6 +257,9 @@ async def test_thirty_tabs_at_once_each_reach_their_own_page(world: World) -> No
         flows = [cookie for cookie in browser.cookies.jar if cookie.name == "isolation-flow"]
     assert [text.rpartition(" ")[2] for text in texts] == [f"/tab/{number}" for number in range(30)]
     assert len(flows) == 2
+    # One session for all of them: a tab that finishes later does not end what an earlier one has begun.
+    assert world.log.kinds().count(Kind.SESSION_STARTED) == 1
+    assert Kind.SESSION_ENDED not in world.log.kinds()
 
 
 async def test_a_background_request_is_told_where_to_sign_in(world: World) -> None:
@@ -367,8 +370,22 @@ async def test_a_hand_off_is_good_once_for_its_browser_and_its_host(world: World
     async with world.browser() as browser, world.browser() as other:
         await world.sign_in(browser, f"{AUTH}/")
         assert (await other.get(await code(browser))).status_code == 403
-        wrong_host = (await code(browser)).replace(DATA, LAB)
-        assert (await browser.get(wrong_host)).status_code == 403
+        other.follow_redirects = False
+        await other.get(f"{DATA}/")  # now it has a binding of its own, which is another one
+        answer = await other.get(await code(browser))
+        assert answer.status_code == 403
+        assert 'content="0; url=/secret"' in answer.text
+        # Even a browser that holds the same binding at the other host gets nothing there.
+        url = await code(browser)
+        (flow,) = (c.value for c in browser.cookies.jar if (c.name, c.domain) == ("isolation-flow", "data.localhost"))
+        known = world.kit.cookies.read_browser([(b"cookie", f"isolation-flow={flow}".encode())], "data.localhost:8080")
+        assert known is not None
+        browser.cookies.set(
+            "isolation-flow",
+            world.kit.cookies.set_browser(known, "lab.localhost:8080").partition("=")[2].partition(";")[0],
+            domain="lab.localhost",
+        )
+        assert (await browser.get(url.replace(DATA, LAB))).status_code == 403
         url = await code(browser)
         assert (await browser.get(url)).headers["location"] == "/secret"
         browser.cookies.delete("isolation", domain="data.localhost")
@@ -440,6 +457,28 @@ async def test_a_browser_that_drops_only_the_session_cookie_gets_a_page_after_th
         assert "does not keep our cookies" in page.text
         # The count starts anew with the page: somebody who has allowed cookies by now gets through.
         assert (await browser.get(f"{DATA}/x")).status_code == 303
+
+
+async def test_a_dead_session_cookie_is_no_sign_that_cookies_are_blocked(world: World) -> None:
+    async with world.browser() as browser:
+        await world.sign_in(browser, f"{DATA}/")
+        for number in range(5):
+            for session in await world.sessions.list_active():
+                await world.sessions.revoke(session.digest, "revoked")
+            page = await browser.get(f"{DATA}/{number}")
+            assert page.text.endswith(f"/{number}")
+
+
+async def test_a_session_that_dies_at_once_every_time_ends_in_a_page(world: World) -> None:
+    async with world.browser() as browser:
+        await world.sign_in(browser, f"{DATA}/")
+        for _ in range(20):
+            for session in await world.sessions.list_active():
+                await world.sessions.revoke(session.digest, "revoked")
+            page = await browser.get(f"{DATA}/x")
+            if page.status_code == 403:
+                break
+        assert "goes round in circles" in page.text
 
 
 async def follow(browser: httpx.AsyncClient, response: httpx.Response, limit: int = 20) -> httpx.Response:

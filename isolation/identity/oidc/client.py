@@ -44,16 +44,17 @@ class _Cached(Generic[T]):
 
 
 class EntraClient:
-    """One provider's endpoints and keys, cached, and the redeeming of codes.
+    """One provider's endpoints and keys, cached, and the redeeming of codes. ``timeout``: seconds for a whole exchange.
 
     Raises :class:`SignInError` with the codes ``idp-unreachable``, ``idp-slow``, ``idp-unavailable`` (5xx), ``idp-throttled`` (429) and
     ``idp-malformed`` besides those of ``flow`` and ``verify``.
     """
 
-    def __init__(self, provider: EntraProvider, clock: Clock, *, http: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, provider: EntraProvider, clock: Clock, *, timeout: float = TOTAL_TIMEOUT) -> None:
         self.provider = provider
         self._clock = clock
-        self._http = http or httpx.AsyncClient(
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
@@ -180,7 +181,7 @@ class EntraClient:
     async def _exchange(self, what: str, method: str, url: str, form: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Return status and body of one exchange, with every way to fail given a code and a log line."""
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT), self._http.stream(method, url, data=form) as response:
+            async with asyncio.timeout(self._timeout), self._http.stream(method, url, data=form) as response:
                 body = await _bounded(response)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise self._failed(what, "idp-slow", "Microsoft Entra ID did not answer in time.", error) from error

@@ -19,6 +19,7 @@ from isolation.identity.sessions.model import Session
 from isolation.limits import OWN_PREFIX
 from isolation.tokens import digest, new_secret
 from isolation.web.answers import FAILURES, Act, respond_failure
+from isolation.web.cookies import Browser
 from isolation.web.endpoints.kit import Kit, Wish
 from isolation.web.navigation import header, wants_navigation
 from isolation.web.pages import problem, redirect, with_cookies
@@ -50,16 +51,20 @@ class HandOff:
         kit, headers = self._kit, list(headers)
         audience = kit.site.authority(host)
         browser = kit.cookies.browser(headers, audience)
-        if kit.cookies.is_looping(browser):
-            _log.warning("sign_in.loop", host=host, rounds=browser.rounds)
-            page = respond_failure(
-                kit.pages, FAILURES["cookies-blocked"], navigation=True, acts=(Act("Try again", f"{OWN_PREFIX}sign-in"),)
-            )
-            return with_cookies(page, kit.cookies.set_browser(kit.cookies.settled(browser), audience))
+        if kit.cookies.is_looping(headers, browser):
+            return self.loop(headers, host, browser, f"{OWN_PREFIX}sign-in")
         if method not in {"GET", "HEAD"}:
             target = same_origin_path(header(headers, b"referer"), kit.site.origin(host))
         url = self.start_url(host, target, browser.binding, switch=switch)
         return redirect(url, *(() if browser.known else (kit.cookies.set_browser(browser, audience),)))
+
+    def loop(self, headers: Headers, host: str, browser: Browser, again: str) -> Response:
+        """Say that signing in does not get this browser anywhere, and why; the count starts anew with the page."""
+        kit = self._kit
+        _log.warning("sign_in.loop", host=host, rounds=browser.rounds)
+        failure = FAILURES["sign-in-loop" if kit.cookies.keeps_session(headers) else "cookies-blocked"]
+        page = respond_failure(kit.pages, failure, navigation=True, acts=(Act("Try again", again),))
+        return with_cookies(page, kit.cookies.set_browser(kit.cookies.settled(browser), kit.site.authority(host)))
 
     def unauthorized(self, headers: Headers, host: str) -> Response:
         """Answer a background request without a session: a 401 that says where to send the person, never a redirect."""

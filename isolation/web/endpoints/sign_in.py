@@ -20,8 +20,9 @@ from isolation.identity.oidc.flow import Attempt
 from isolation.identity.oidc.verify import Claims
 from isolation.identity.sessions.model import EndReason, Session
 from isolation.limits import OWN_PREFIX
+from isolation.store.handoffs import Flow
 from isolation.tokens import new_secret
-from isolation.web.answers import FAILURES, Act, failure_for, respond_failure
+from isolation.web.answers import Act, failure_for, respond_failure
 from isolation.web.endpoints.hand_off import HandOff
 from isolation.web.endpoints.kit import Kit, ProviderClient, Wish
 from isolation.web.navigation import wants_navigation
@@ -79,14 +80,16 @@ class SignIn:
             code = flow.check_callback(client.provider, attempt, answer, binding=browser.binding if browser is not None else None)
             token = await client.redeem(code=code, verifier=attempt.verifier, redirect_uri=kit.site.redirect_uri)
             claims = await client.verify(token, nonce=attempt.nonce)
-            session, secret = await self._begin(request, client, claims)
+            session, secret = await self._begin(request, client, claims, record)
         except SignInError as error:
             # Only a browser that we know starts again by itself: it is one tab of many that were opened at once.
             again = error.code == "state-other-browser" and browser is not None
             return await self._failed(request, error, attempt, again=again)
         response = await self._arrive(session, kit.unseal(attempt.to) if attempt.to else None)
         audience = kit.site.authority(kit.site.auth_host)
-        cookies = [kit.cookies.set_session(secret, audience), kit.cookies.set_hint(claims.logout_hint, audience)]
+        cookies = [kit.cookies.set_hint(claims.logout_hint, audience)]
+        if secret is not None:
+            cookies.append(kit.cookies.set_session(secret, audience))
         if browser is not None:
             cookies.append(kit.cookies.set_browser(kit.cookies.completed(browser), audience))
         return with_cookies(response, *cookies)
@@ -107,12 +110,8 @@ class SignIn:
         kit = self._kit
         audience = kit.site.authority(kit.site.auth_host)
         browser = kit.cookies.browser(request.headers.raw, audience)
-        if not expected_session and kit.cookies.is_looping(browser):
-            _log.warning("sign_in.loop", host=kit.site.auth_host, rounds=browser.rounds)
-            page = respond_failure(
-                kit.pages, FAILURES["cookies-blocked"], navigation=True, acts=(Act("Try again", self._again_url(sealed)),)
-            )
-            return with_cookies(page, kit.cookies.set_browser(kit.cookies.settled(browser), audience))
+        if not expected_session and kit.cookies.is_looping(request.headers.raw, browser):
+            return self._hand_off.loop(request.headers.raw, kit.site.auth_host, browser, self._again_url(sealed))
         endpoints = await client.endpoints()
         state, nonce, verifier = new_secret(), new_secret(), new_secret()
         await kit.flows.create(
@@ -135,8 +134,12 @@ class SignIn:
         )
         return redirect(url, *(() if browser.known else (kit.cookies.set_browser(browser, audience),)))
 
-    async def _begin(self, request: Request, client: ProviderClient, claims: Claims) -> tuple[Session, str]:
-        """Write down the person, begin a new session in place of the browser's old one, and audit both before anybody sees it."""
+    async def _begin(self, request: Request, client: ProviderClient, claims: Claims, record: Flow) -> tuple[Session, str | None]:
+        """Write down the person, begin a new session in place of the browser's old one, and audit both before anybody sees it.
+
+        Of many tabs that the same person signs in with at once the first one begins the session; the others, whose sign-in began before
+        that session did, join it (no new secret) and do not end it under the first one's feet.
+        """
         kit, now, idp = self._kit, self._kit.clock.now(), client.provider.name
         await kit.people.upsert_from_sign_in(
             tenant=claims.tenant,
@@ -149,6 +152,8 @@ class SignIn:
             idp=idp,
         )
         old = await kit.session(request, kit.site.auth_host)
+        if old is not None and (old.person_key, old.idp) == (claims.key, idp) and old.created_at >= record.created_at:
+            return old, None
         session, secret = await kit.sessions.create(
             claims.key, idp=idp, lifetime=kit.session_seconds, idle_seconds=kit.idle_seconds, sid=claims.sid
         )

@@ -65,6 +65,8 @@ class SignOut:
             event = audit.sign_out(at=kit.clock.now(), person=session.person_key, session=session.digest, why=why.value)
             await kit.audit.record(event)
             _log.info("sign_out.done", session=session.id, why=why.value)
+        if session.sid is not None:  # two tabs that signed in at the same instant have a session each
+            await self._end_all(session.idp, session.sid, why)
         client = kit.providers.get(session.idp)
         leave = f"{kit.site.auth_origin}{OWN_PREFIX}signed-out?{urlencode({'leave': session.idp})}" if client else ""
         return self._done(host, continue_url=leave, provider=session.idp)
@@ -98,11 +100,15 @@ class SignOut:
         for name, client in kit.providers.items():
             if issuer is not None and issuer != client.provider.issuer:
                 continue
-            for digest in await kit.sessions.revoke_sid(name, sid):
-                why = EndReason.SIGNED_OUT_AT_IDP
-                await kit.audit.record(audit.sign_out(at=kit.clock.now(), person="", session=digest, why=why.value))
-                _log.info("sign_out.done", session=short_id(digest), why=why.value)
+            await self._end_all(name, sid, EndReason.SIGNED_OUT_AT_IDP)
         return own_response(b"", "text/plain; charset=utf-8", 200)
+
+    async def _end_all(self, idp: str, sid: str, why: EndReason) -> None:
+        """End everything that began in one of the provider's sessions."""
+        kit = self._kit
+        for digest in await kit.sessions.revoke_sid(idp, sid, why):
+            await kit.audit.record(audit.sign_out(at=kit.clock.now(), person="", session=digest, why=why.value))
+            _log.info("sign_out.done", session=short_id(digest), why=why.value)
 
     async def _is_ours(self, request: Request, session: Session, host: str) -> bool:
         """Say whether the form was ours, for this session, and sent from this very host."""
