@@ -98,6 +98,11 @@ def test_every_refusal_is_a_page_and_a_problem_document(reason: RefusalReason) -
     assert document["login"] == "/login"
 
 
+def test_a_refusal_without_a_record_or_ways_on_is_still_a_whole_page() -> None:
+    response = respond_refusal(PAGES, Refuse(RefusalReason.SESSION_ENDED), navigation=True, app="Payroll", reference="")
+    assert "Reference" not in check(response).text
+
+
 def test_trying_again_is_offered_only_where_it_may_help() -> None:
     assert ("href", "/again") in check(refusal(RefusalReason.NOT_ALLOWED, retry=True)).attributes
     assert ("href", "/again") not in check(refusal(RefusalReason.NOT_ALLOWED)).attributes
