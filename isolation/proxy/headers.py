@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from isolation.errors import UpstreamError
 
@@ -26,6 +27,9 @@ MAX_RESPONSE_HEAD = 256 * 1024
 
 MAX_RESPONSE_HEADERS = 500
 """Header lines in a response. Apps that set dozens of cookies exist, with hundreds of anything else they do not."""
+
+REMEMBERED_LINES = 4_096
+"""Lines that repeat from request to request (who is there, from where), kept per combination: up to 2 KiB each."""
 
 OWN_COOKIES = frozenset({b"__Host-isolation", b"isolation", b"__Host-isolation-flow", b"isolation-flow"})
 """Our cookies: session, and sign-in flow, for https and for http. An app neither sees nor sets any of them."""
@@ -187,7 +191,8 @@ class ResponseRules:
                         raise UpstreamError("the app sent a transfer coding other than chunked", code="bad-response")
                     chunked = True
                 elif lower == b"connection":
-                    named.update(token.strip().lower() for token in value.split(b","))
+                    if value != b"keep-alive":
+                        named.update(token.strip().lower() for token in value.split(b","))
                 elif lower == b"set-cookie":
                     if _pair_name(value.partition(b";")[0]) not in OWN_COOKIES:
                         kept.append(name + b": " + value + b"\r\n")
@@ -239,6 +244,7 @@ def _without_cookie_clearing(value: bytes) -> bytes:
     return b", ".join(dict.fromkeys(kept))
 
 
+@lru_cache(maxsize=REMEMBERED_LINES)
 def forwarded_lines(client: str, host: bytes, scheme: str, port: int | None) -> bytes:
     """Return our ``X-Forwarded-*`` lines, each ended by CRLF.
 
@@ -256,7 +262,8 @@ def forwarded_lines(client: str, host: bytes, scheme: str, port: int | None) -> 
 _UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def identity_lines(identity: Iterable[tuple[bytes, bytes]]) -> bytes:
+@lru_cache(maxsize=REMEMBERED_LINES)
+def identity_lines(identity: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Return identity headers as lines, each ended by CRLF. Raises ValueError for a name or value that could break out of its line."""
     lines = []
     for name, value in identity:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -33,7 +34,11 @@ apps do not always keep to it."""
 BODILESS = frozenset({204, 304})
 
 CUT = "cut"
-"""Code of the UpstreamError raised when the decision changed before the response had started: decide again."""
+"""Code of the UpstreamError raised when the decision changed before the response had started, and the request may be decided again: the app has not
+seen it, or may see it twice."""
+
+INTERRUPTED = "interrupted"
+"""The same where the app has seen (part of) a request that must not be sent again."""
 
 
 class Lane:
@@ -66,6 +71,7 @@ class Lanes:
         return lane
 
 
+@lru_cache(maxsize=1_024)
 def authority(host: str, port: int | None) -> bytes:
     """Return a Host header's value."""
     text = f"[{host}]" if ":" in host else host
@@ -114,7 +120,7 @@ class HttpForwarder:
         ``target``: what was decided on; sent exactly so. ``identity``: headers that say who is there, added last. ``session``: the digest under
         which the response is registered as live ("" for anonymous). Returns when the response has been handed over whole, or the client has
         gone, or the response was cut. Raises UpstreamError only while no byte of the response has been sent; code ``cut`` says that the decision
-        changed meanwhile.
+        changed meanwhile and the request may be decided again, ``interrupted`` that it may not.
         """
         exchange: Exchange = scope[EXCHANGE]
         if exchange.disconnected:
@@ -147,6 +153,7 @@ class Transfer:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._error: UpstreamError | None = None
         self._stale = False
+        self._sent = False
         self._over = False  # nothing more is to be done: complete, client gone, or ended
 
     async def run(self, head: list[bytes]) -> None:
@@ -203,6 +210,7 @@ class Transfer:
 
     def _start(self, connection: Connection, data: bytes, upload: bool) -> None:
         self._connection = connection
+        self._sent = True
         wait = FOREVER if upload else self._loop.time() + self._lane.app.upstream.response_timeout
         connection.start(self, data, request_done=not upload, deadline=wait)
         if not self._exchange.writable:
@@ -211,7 +219,7 @@ class Transfer:
     def _report(self, error: UpstreamError) -> None:
         cause = type(error.__cause__).__name__ if error.__cause__ is not None else ""
         started = self._exchange.response_started
-        if error.code != CUT:
+        if error.code not in {CUT, INTERRUPTED}:
             log.warning("upstream.failed", app=self._lane.app.name, code=error.code, cause=cause, started=started)
         if not started:
             raise error
@@ -314,7 +322,8 @@ class Transfer:
     def end(self, why: str) -> None:
         """Cut what is under way: the decision that it rests on does not hold any more."""
         self.release()
-        self._error = UpstreamError(f"the response was cut: {why}", code=CUT)
+        again = self._repeatable or not (self._sent or self._exchange.has_body)
+        self._error = UpstreamError(f"the response was cut: {why}", code=CUT if again else INTERRUPTED)
         self._stale = False
         if not self._done.done():
             self._done.set_result(None)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from isolation.proxy.exchange import UPGRADE, ClientGoneError, ClientTransport, Source, TunnelEnd
+from isolation.proxy.exchange import EXCHANGE, UPGRADE, ClientGoneError, ClientTransport, Source, TunnelEnd
 
 log = structlog.get_logger()
 
@@ -125,6 +125,8 @@ class HttpExchange:
                 if not self.disconnected:
                     log.error("ingress.no_response", started=self.response_started)
                 self._give_up()
+        finally:
+            self.scope.pop(EXCHANGE, None)  # each holds the other: the collector would have to find every single request
 
     def _give_up(self) -> None:
         if self.disconnected or self.response_complete:

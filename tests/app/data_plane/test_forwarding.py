@@ -632,6 +632,31 @@ async def test_a_session_that_ends_cuts_what_is_live() -> None:
         waiting.close()
 
 
+@pytest.mark.parametrize(
+    ("request_head", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n", "cut"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n", "interrupted"),
+        (b"DELETE / HTTP/1.1\r\n", "interrupted"),
+        (b"GET / HTTP/1.1\r\nContent-Length: 3\r\n", "interrupted"),
+    ],
+)
+async def test_a_request_that_the_app_has_seen_is_not_offered_for_another_round(request_head: bytes, code: str) -> None:
+    async def script(request: Request, reader: Reader, writer: Writer) -> bool:
+        await reader.read(1)
+        return False
+
+    fake = FakeApp(script=script, read_body=False)
+    async with running(fake) as router:
+        client = await router.client()
+        client.send(request_head + b"Host: a\r\n\r\n")
+        await until(lambda: fake.requests)
+        assert router.live.end("session-1", None, "isolated") == 1
+        await client.head()
+        assert [error.code for error in router.errors] == [code]
+        client.close()
+
+
 async def test_requests_beyond_the_pool_wait_their_turn() -> None:
     fake = FakeApp()
     async with running(fake) as router:

@@ -124,7 +124,7 @@ def test_no_text_breaks_out_of_a_header(text: str) -> None:
     value = header_value(text)
     if value is not None:
         assert all(0x20 <= byte <= 0x7E for byte in value)
-        assert identity_lines([(b"x", value)]).count(b"\r\n") == 1
+        assert identity_lines(((b"x", value),)).count(b"\r\n") == 1
 
 
 @pytest.mark.parametrize("text", ["a\r\nX-Admin: 1", "a\nb", "a\x00", "a\x85b", "a\u2028b", "", " "])

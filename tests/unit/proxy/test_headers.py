@@ -147,4 +147,4 @@ def test_response_headers_of_the_hop_and_of_ours_are_removed() -> None:
 )
 def test_identity_headers_cannot_break_out_of_their_line(name: bytes, value: bytes) -> None:
     with pytest.raises(ValueError):
-        identity_lines([(name, value)])
+        identity_lines(((name, value),))
