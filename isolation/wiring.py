@@ -19,9 +19,9 @@ from starlette.requests import Request
 
 from isolation import tokens
 from isolation.audit import events as audit
+from isolation.broker.book import StoreLeaseBook
 from isolation.broker.leases import LeaseService
 from isolation.broker.model import EgressAddress, Lease, NodeAddress
-from isolation.broker.nodes import NodePool
 from isolation.broker.relay import Relay
 from isolation.broker.tickets import Tickets
 from isolation.clock import Clock, SystemClock
@@ -39,7 +39,6 @@ from isolation.identity.sessions.live import LiveRegistry
 from isolation.identity.sessions.model import Session
 from isolation.limits import RECHECK_SECONDS
 from isolation.policy.facts import Context, Facts
-from isolation.policy.model import Clipboard, Controls, Transfer
 from isolation.proxy.assertion import Assertions
 from isolation.proxy.http import HttpForwarder
 from isolation.proxy.pool import Pools
@@ -51,7 +50,7 @@ from isolation.store.database import Store
 from isolation.store.events import Event, EventKind, EventRepository
 from isolation.store.handoffs import FlowRepository, HandoffRepository, UsedTicketRepository
 from isolation.store.keys import KeyRepository
-from isolation.store.leases import LeaseRecord, LeaseRepository
+from isolation.store.leases import LeaseRepository
 from isolation.store.people import PeopleRepository
 from isolation.store.principals import PrincipalReader
 from isolation.store.risk import RiskRepository
@@ -178,72 +177,6 @@ class SigningKeys:
     async def public_jwks(self) -> dict[str, Any]:
         """Return the published keys."""
         return dict(await self._keys.public_jwks())
-
-
-class StoreLeaseBook:
-    """Leases in the store, so that every worker finds them and a restarted one takes them over."""
-
-    def __init__(self, leases: LeaseRepository) -> None:
-        self._leases = leases
-
-    async def live(self, session_digest: str) -> Lease | None:
-        """Return the session's live lease."""
-        return _lease(await self._leases.live(session_digest))
-
-    async def by_id(self, lease: str) -> Lease | None:
-        """Return a live lease by its id."""
-        return _lease(await self._leases.by_id(lease))
-
-    async def open(self, lease: Lease) -> Lease:
-        """Write a lease down unless its session has one; return the live one."""
-        found = _lease(await self._leases.open(_lease_record(lease)))
-        return found if found is not None else lease
-
-    async def change(self, lease: Lease) -> None:
-        """Write down new controls and credentials."""
-        await self._leases.change(_lease_record(lease))
-
-    async def close(self, lease: str, *, at: float, why: str) -> bool:
-        """Mark a lease as ended."""
-        return await self._leases.close(lease, at=at, why=why)
-
-
-def _lease_record(lease: Lease) -> LeaseRecord:
-    return LeaseRecord(
-        id=lease.id,
-        session_digest=lease.session_digest,
-        person_key=lease.person_key,
-        node=lease.node,
-        credential_digest=lease.credential_digest,
-        controls=lease.controls.as_json(),
-        scale=lease.scale,
-        started_at=lease.started_at,
-        apps=lease.apps,
-    )
-
-
-def _lease(record: LeaseRecord | None) -> Lease | None:
-    if record is None:
-        return None
-    raw = record.controls
-    controls = Controls(
-        clipboard=Clipboard(str(raw["clipboard"])),
-        download=Transfer(str(raw["download"])),
-        upload=Transfer(str(raw["upload"])),
-        print=raw["print"] is True,
-        keyboard=raw["keyboard"] is True,
-    )
-    return Lease(
-        id=record.id,
-        session_digest=record.session_digest,
-        person_key=record.person_key,
-        node=record.node,
-        controls=controls,
-        scale=record.scale,
-        credential_digest=record.credential_digest,
-        started_at=record.started_at,
-        apps=record.apps,
-    )
 
 
 class IsolationAudit:
@@ -420,17 +353,10 @@ class Worker:
             context = Context(now=clock.now(), ip=ip_address(request.client.host if request.client else "0.0.0.0"))  # noqa: S104
             return Facts(context=context, person=await principals.read(session.person_key, session))
 
-        pool_of_nodes: NodePool
-        leases: LeaseService
-
-        def node_ended(lease: str, code: Any) -> None:
-            leases.node_ended(lease, code)
-
-        pool_of_nodes = NodePool(self._nodes, on_ended=node_ended)
         certificates = Certificates(clock, self._gateway_key)
         egress_host, egress_port = settings.egress_advertise or self._listeners.egress.getsockname()[:2]
         leases = LeaseService(
-            pool=pool_of_nodes,
+            nodes=self._nodes,
             book=StoreLeaseBook(LeaseRepository(store)),
             audit=IsolationAudit(recorder, clock),
             egress=EgressAddress(str(egress_host), int(egress_port), certificates.spki),
@@ -501,7 +427,7 @@ class Worker:
             health=Health(
                 Readiness(
                     store=store,
-                    nodes=pool_of_nodes.links,
+                    nodes=leases.nodes,
                     risk=risk,
                     started=ready,
                     clock=clock,

@@ -21,7 +21,7 @@ from isolation.broker.model import Grant
 from isolation.clock import Clock
 from isolation.egress.gateway import Gateway
 from isolation.egress.requests import Channel
-from isolation.errors import IsolationError, StoreError, UpstreamError
+from isolation.errors import BadRequestError, IsolationError, StoreError, UpstreamError
 from isolation.limits import OWN_PREFIX
 from isolation.policy.evaluate import consults_address
 from isolation.policy.facts import Context, Facts, Person
@@ -32,6 +32,7 @@ from isolation.proxy.websocket import OriginRefusedError, Tunneler
 from isolation.routing.decide import decide
 from isolation.routing.model import App, Forward, Isolate, RefusalReason, Refuse, Target
 from isolation.routing.table import RouteTable
+from isolation.routing.target import parse_target
 from isolation.web.answers import FAILURES, Act, failure_for, respond_failure, respond_refusal
 from isolation.web.decisions import Decisions, Ruling, outcome
 from isolation.web.endpoints.hand_off import HandOff
@@ -135,6 +136,9 @@ class Gate:
                 await self._renderer_request(scope, receive, send, channel)
             else:
                 await self._request(scope, receive, send)
+        except BadRequestError as error:
+            if TARGET in scope:
+                await self._failed(scope, receive, send, error)
         except OriginRefusedError:
             log.warning("websocket.foreign-origin", host=scope[TARGET].host)
             await self._answer(
@@ -294,6 +298,10 @@ class Gate:
         await self._answer(scope, receive, send, response or self._not_found(scope))
 
     async def _stream(self, scope: Any, receive: Any, send: Any) -> None:
+        # The one scope that uvicorn's WebSocket makes and not the ingress: its target is parsed by the same function.
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        scope[TARGET] = parse_target(scope["raw_path"], hosts, "GET")
+        scope["method"] = "GET"
         grant = None
         try:
             grant = await self._current_grant(scope)
