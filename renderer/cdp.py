@@ -7,6 +7,12 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+# ---------------------------------------------------------------- limits
+BETWEEN_SECONDS = 0.02  # between attempts while a page changes its process, which takes some tens of milliseconds
+BETWEEN_TIMES = 100
+
+_BETWEEN = "Not attached to an active page"
+
 log = logging.getLogger("renderer")
 
 Event = dict[str, Any]
@@ -24,6 +30,32 @@ class Cdp(Protocol):
 
     async def detach(self) -> None:
         """Close the session."""
+
+
+class Steady:
+    """A session that waits out the moment in which a page changes its process: Chromium refuses commands then ("Not attached to an active page")."""
+
+    def __init__(self, cdp: Cdp) -> None:
+        self._cdp = cdp
+
+    async def send(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """See :meth:`Cdp.send`."""
+        for _ in range(BETWEEN_TIMES):
+            try:
+                return await self._cdp.send(method, params)
+            except Exception as problem:
+                if not is_gone(problem) or _BETWEEN not in str(problem):
+                    raise
+            await asyncio.sleep(BETWEEN_SECONDS)
+        return await self._cdp.send(method, params)
+
+    def on(self, event: str, f: Callable[[Event], None]) -> None:
+        """See :meth:`Cdp.on`."""
+        self._cdp.on(event, f)
+
+    async def detach(self) -> None:
+        """See :meth:`Cdp.detach`."""
+        await self._cdp.detach()
 
 
 class Tasks:

@@ -55,6 +55,7 @@ class Lease:
         self._tasks = Tasks("lease")
         self._context: BrowserContext | None = None
         self._own: set[Page] = set()
+        self._spare: Page | None = None  # made by start(): the first viewer need not wait for one
         self._creating = asyncio.Lock()
         chromium.browser.on("disconnected", lambda _: self.end(LeaseCode.CRASHED))
 
@@ -65,7 +66,7 @@ class Lease:
                 no_viewport=True, accept_downloads=False, service_workers="allow"
             )
             self._context.set_default_timeout(10_000)
-            await present_credentials(self._context, egress.username, egress.password)
+            self._spare = await present_credentials(self._context, egress.username, egress.password)
         except (Error, EgressError) as problem:
             raise LaunchError(str(problem).splitlines()[0]) from problem
         self._context.on("page", self._page_came)
@@ -76,11 +77,17 @@ class Lease:
         """Make an empty page that is ours, not a window a page opened."""
         if self._context is None:
             raise LaunchError("no context")
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.is_closed():
+            return spare
         async with self._creating:
             page = await self._context.new_page()
             self._own.add(page)
-        page.on("close", self._own.discard)
+        page.on("close", self._forget)
         return page
+
+    def _forget(self, page: Page) -> None:
+        self._own.discard(page)
 
     async def attach(self, viewer: Viewer, hello: Hello) -> Tab | None:
         """Give a viewer the page it asks for, or a new one. None: it was told why not."""

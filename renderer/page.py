@@ -11,7 +11,8 @@ from typing import Protocol
 from playwright.async_api import Error, Page
 
 from renderer.capture.pump import FramePump
-from renderer.cdp import Cdp, Tasks
+from renderer.cdp import Cdp, Steady, Tasks
+from renderer.chromium.closing import close_page
 from renderer.input.dispatch import Dispatcher
 from renderer.input.validate import Controls, Verdict
 from renderer.observe import Observer
@@ -102,8 +103,8 @@ class Tab:
         self.tasks.start(self._wire(page))
 
     async def _wire(self, page: Page) -> None:
-        cdp: Cdp = await page.context.new_cdp_session(page)
-        dispatcher = Dispatcher(cdp, self.tasks, self._insert)
+        cdp: Cdp = Steady(await page.context.new_cdp_session(page))
+        dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy)
         pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders)
         await self.observer.start(cdp)
         await dispatcher.start()
@@ -138,7 +139,7 @@ class Tab:
         self.dispatcher.clear()
         self.dispatcher.mac = mac
         await self._resize()
-        await self.pump.attach(viewer.send, viewer.has_room)
+        await self.pump.attach(viewer.send, viewer.has_room, viewer.rules.sent)
 
     async def _resize(self) -> None:
         width, height = self._size
@@ -183,7 +184,7 @@ class Tab:
             case Ack():
                 if self.pump is not None:
                     self.pump.wake()
-            case Pointer() | Wheel() | Key() | Text() | Composition() | Paste():
+            case Pointer() | Wheel() | Key() | Text() | Composition() | Paste() | CopyRequest():
                 self.last_input = time.monotonic()
                 if self.dispatcher is not None and not self.dispatcher.put(message):
                     log.info("input.dropped", extra={"type": type(message).__name__})
@@ -219,8 +220,6 @@ class Tab:
                 await cdp.send("Page.stopLoading")
             case History(delta):
                 await self.observer.go(delta)
-            case CopyRequest(cut):
-                await self._copy(cut=cut)
             case _:
                 log.warning("message.unexpected", extra={"type": type(message).__name__})
 
@@ -246,7 +245,7 @@ class Tab:
             return
         await self.observer.cdp.send("Input.insertText", {"text": text})
 
-    async def _copy(self, *, cut: bool) -> None:
+    async def _copy(self, cut: bool) -> None:
         self.observer.copy_wanted = time.monotonic()
         key = "x" if cut else "c"
         event = {"key": key, "code": f"Key{key.upper()}", "windowsVirtualKeyCode": ord(key.upper()), "modifiers": 2}
@@ -269,10 +268,12 @@ class Tab:
     # ------------------------------------------------------------ the end
 
     async def close(self) -> None:
-        """Close the page, without asking it."""
-        try:
-            await self.page.close(run_before_unload=False)
-        except Error:
+        """Close the page, without asking it. The viewer is let go at once."""
+        if self.viewer is not None:
+            self.viewer.close(CloseCode.PAGE_CLOSED)
+            self.detach(self.viewer)
+        await self.ready()
+        if not await close_page(self.page, self.observer.cdp):
             self._page_closed(self.page)
 
     def end(self, code: CloseCode) -> None:

@@ -159,9 +159,10 @@
     let title = null, icon = null;
     const look = () => {
       if (document.title !== title) { title = document.title; say('title', { text: title.slice(0, 1000) }); }
+      if (document.readyState === 'loading' || !/^https?:$/.test(location.protocol)) return;
       const link = document.querySelector('link[rel~="icon" i]');
       const url = link instanceof HTMLLinkElement && link.href ? link.href : new URL('/favicon.ico', location.href).href;
-      if (url !== icon && document.readyState !== 'loading' && /^https?:$/.test(location.protocol)) { icon = url; say('icon', { url: url.slice(0, 8192) }); }
+      if (url !== icon) { icon = url; say('icon', { url: url.slice(0, 8192) }); }
     };
     let seen = null;
     const heads = new MutationObserver(() => queueMicrotask(look));

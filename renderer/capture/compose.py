@@ -70,12 +70,12 @@ class _Job:
 
 
 class Composer:
-    """Makes the frames of one viewer. Not for several threads at once; ``pool`` encodes large pictures in parallel."""
+    """Makes the frames of one viewer. Not for several threads at once; ``pool`` encodes large pictures in parallel; ``sent``: the last frame's number."""
 
-    def __init__(self, pool: Executor | None = None) -> None:
+    def __init__(self, pool: Executor | None = None, sent: int = 0) -> None:
         self._pool = pool
         self._shown: Surface | None = None
-        self._seq = 0
+        self._seq = sent
         self._heat = np.zeros((0, 0))
         self._heated_at = 0.0
         self._lossy: Cells = np.zeros((0, 0), np.bool_)

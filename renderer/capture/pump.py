@@ -52,9 +52,9 @@ class FramePump:
         self._cdp.on("Page.screencastFrame", self._frame_came)
         self._tasks.start(self._run())
 
-    async def attach(self, sink: Callable[[Frame], None], room: Callable[[], bool]) -> None:
-        """Send frames to ``sink`` while ``room()``. The first is a whole one."""
-        self._composer = Composer(self._encoders)
+    async def attach(self, sink: Callable[[Frame], None], room: Callable[[], bool], sent: int) -> None:
+        """Send frames to ``sink`` while ``room()``, counting on from ``sent``. The first is a whole one."""
+        self._composer = Composer(self._encoders, sent)
         self._sink, self._room = sink, room
         self._surface = self._newest = None
         await self.show()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from playwright.async_api import BrowserContext, Error
+from playwright.async_api import BrowserContext, Error, Page
 
 from renderer.cdp import Event, Tasks
 
@@ -21,11 +21,12 @@ class EgressError(Exception):
     """The gateway does not accept this session, or does not answer."""
 
 
-async def present_credentials(context: BrowserContext, username: str, password: str) -> None:
-    """Answer the gateway's challenge on behalf of a context. Raises :class:`EgressError`."""
+async def present_credentials(context: BrowserContext, username: str, password: str) -> Page:
+    """Answer the gateway's challenge on behalf of a context; return the page that did, empty again. Raises :class:`EgressError`."""
     tasks = Tasks("egress")
     page = await context.new_page()
     status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    loaded = asyncio.Event()
     asked = 0
     try:
         cdp = await context.new_cdp_session(page)
@@ -50,6 +51,8 @@ async def present_credentials(context: BrowserContext, username: str, password: 
         cdp.on("Fetch.requestPaused", paused)
         cdp.on("Fetch.authRequired", challenged)
         cdp.on("Network.responseReceived", answered)
+        cdp.on("Page.loadEventFired", lambda _: loaded.set())
+        await cdp.send("Page.enable")
         await cdp.send("Network.enable")
         await cdp.send("Fetch.enable", {"handleAuthRequests": True, "patterns": [{"urlPattern": WARM_UP_URL + "*"}]})
         async with asyncio.timeout(WARM_UP_SECONDS):
@@ -58,9 +61,17 @@ async def present_credentials(context: BrowserContext, username: str, password: 
                 raise EgressError(f"the egress gateway cannot be reached: {problem}")
             if await status != 200:
                 raise EgressError("the egress gateway refuses this session's credentials")
+            await loaded.wait()
+            # The page becomes the person's first one; nothing in its history leads back here.
+            await cdp.send("Fetch.disable")
+            loaded.clear()
+            await cdp.send("Page.navigate", {"url": "about:blank"})
+            await loaded.wait()
+            await cdp.send("Page.resetNavigationHistory")
+            await cdp.detach()
     except (Error, TimeoutError) as problem:
         raise EgressError("the egress gateway does not answer") from problem
     finally:
         tasks.close()
         status.cancel()
-        await page.close()
+    return page

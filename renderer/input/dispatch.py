@@ -9,7 +9,7 @@ from typing import Any
 from renderer.cdp import Cdp, Event, Tasks
 from renderer.input.keys import key_event
 from renderer.input.validate import InputQueue
-from renderer.wire.messages import Composition, Key, Paste, Pointer, PointerKind, Text, ToRenderer, Wheel
+from renderer.wire.messages import Composition, CopyRequest, Key, Paste, Pointer, PointerKind, Text, ToRenderer, Wheel
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
@@ -20,12 +20,19 @@ _MOUSE = {PointerKind.MOVE: "mouseMoved", PointerKind.DOWN: "mousePressed", Poin
 
 
 class Dispatcher:
-    """Input of one page. ``paste`` puts text where the caret is, by whatever way the page understands."""
+    """Input of one page. ``paste`` puts text where the caret is, by whatever way the page understands; ``copy`` copies (true: cuts) the selection."""
 
-    def __init__(self, cdp: Cdp, tasks: Tasks, paste: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        cdp: Cdp,
+        tasks: Tasks,
+        paste: Callable[[str], Awaitable[None]],
+        copy: Callable[[bool], Awaitable[None]],
+    ) -> None:
         self._cdp = cdp
         self._tasks = tasks
         self._paste = paste
+        self._copy = copy
         self._queue = InputQueue()
         self._wake = asyncio.Event()
         self._unanswered: set[asyncio.Task[Any]] = set()
@@ -68,7 +75,7 @@ class Dispatcher:
             task.add_done_callback(self._unanswered.discard)
             if isinstance(message, Wheel) or (isinstance(message, Pointer) and message.kind is PointerKind.MOVE):
                 await asyncio.wait({task}, timeout=MOVE_PATIENCE)
-            elif isinstance(message, Paste) or self._drag is not None:
+            elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
                 await asyncio.wait({task}, timeout=1.0)  # several steps whose order matters
             else:
                 # Sent in order by the loop; a page in an alert answers when the alert is gone, and must not hold up the answer to it.
@@ -104,6 +111,8 @@ class Dispatcher:
                     await self._cdp.send("Input.imeSetComposition", {"text": text, "selectionStart": start, "selectionEnd": end})
             case Paste(text):
                 await self._paste(text)
+            case CopyRequest(cut):
+                await self._copy(cut)
             case _:
                 raise AssertionError("not input")
 
