@@ -69,8 +69,7 @@ class KeyRepository:
         key = generate_private_key(public_exponent=65_537, key_size=KEY_BITS)  # 0.1 s: not under the write lock
 
         def work(connection: Connection) -> bool:
-            if not _due(connection, now):
-                return False
+            # Looked at again under the write lock: another worker may have been first.
             newest = _newest(connection)
             retired = delete(signing_keys).where(_retired(newest, now)).returning(signing_keys.c.kid)
             changed = list(connection.execute(retired).scalars().all())
@@ -86,7 +85,7 @@ class KeyRepository:
                     )
                 changed.append(self._insert(connection, key, now, signs_from))
             events.append_many(connection, self._store.clock.now(), EventKind.KEYS_CHANGED, changed)
-            return True
+            return bool(changed)
 
         done = await self._store.write(work)
         if done:

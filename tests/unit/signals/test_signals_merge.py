@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isolation.policy.facts import FOREVER, Known, RiskLevel, Signal, Stale, Unknown, UnknownReason, UserType
@@ -120,6 +120,7 @@ def test_a_tag_raises_and_never_lowers() -> None:
 def test_the_strictest_of_several_tags_counts_until_it_expires() -> None:
     tags = [tag(RiskLevel.HIGH, NOW + 5, 1), tag(RiskLevel.MEDIUM, NOW + 50, 2), tag(RiskLevel.LOW, NOW - 1, 3)]
     assert merged(tags=tags).value is RiskLevel.HIGH
+    assert merged(tags=tags).until == NOW + 5
     assert merged(tags=tags, now=NOW + 5).value is RiskLevel.MEDIUM
     assert merged(tags=tags, now=NOW + 50).value is RiskLevel.NONE
 
@@ -189,6 +190,7 @@ def test_law_a_missing_source_is_never_papered_over(reading, provider, tags) -> 
         assert merged(reading, provider, tags).value is RiskLevel.HIGH
 
 
+@settings(max_examples=500)
 @given(readings, providers, some_tags, some_overrides, times)
 def test_law_nothing_changes_before_until(reading, provider, tags, overrides, later) -> None:
     first = merged(reading, provider, tags, overrides)
