@@ -179,9 +179,11 @@ def examine(host: str) -> Address | Name:
     spelling of an address that :func:`classify` refuses. Browsers send canonical spellings, so an odd spelling of a public address is
     refused too: whoever sends it hopes that two parsers disagree.
     """
+    if (
+        not host.isascii()
+    ):  # browsers send xn--; full-width digits and dots are tricks, and so is the Kelvin sign, whose lower case is k
+        raise EgressRefusedError(Reason.MALFORMED)
     text = host.lower()
-    if not text.isascii():
-        raise EgressRefusedError(Reason.MALFORMED)  # browsers send xn--; full-width digits and dots are tricks
     if text.startswith("[") or ":" in text:
         return _public(_ipv6(text))
     text = text.removesuffix(".")

@@ -99,6 +99,7 @@ SPELLINGS = [
     ("１２７.０.０.１", Reason.MALFORMED),
     ("127。0。0。1", Reason.MALFORMED),
     ("ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", Reason.MALFORMED),
+    ("\u212aelvin.example", Reason.MALFORMED),
     ("localhost", Reason.LOOPBACK),
     ("LOCALHOST", Reason.LOOPBACK),
     ("localhost.", Reason.LOOPBACK),
