@@ -1,0 +1,3 @@
+module isolation/bench/proxy
+
+go 1.27
