@@ -34,9 +34,16 @@ if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/d
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     say "This Python has no venv module; installing python$version-venv"
-    apt_install "python$version-venv" || apt_install python3-venv || fail "the venv module is missing: run  apt-get install python3-venv  as root, then start again."
+    apt_install "python$version-venv" || apt_install python3-venv || true
   fi
-  "$python" -m venv .venv
+  if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    "$python" -m venv .venv
+  elif "$python" -m pip --version >/dev/null 2>&1 && "$python" -m venv --without-pip .venv; then
+    # pip 22.3 and newer can install into another interpreter's environment.
+    "$python" -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip || fail "pip could not be put into .venv; its message is above."
+  else
+    fail "this Python can make no virtual environment: run  apt-get install python3-venv  as root, then start again."
+  fi
 fi
 
 stamp=.venv/.installed-$extra
