@@ -249,3 +249,32 @@ async def test_a_closed_store_leaves_the_watcher_blind_not_dead(path: object) ->
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await listener.watcher.close()
+
+
+async def test_an_event_is_delivered_once_even_when_the_watcher_is_stopped_in_the_middle_of_it(store: Store) -> None:
+    watcher = EventWatcher(store, interval=0.005)
+    await watcher.start()
+    await announce(store, "one", "two", "three")
+    seen: list[str] = []
+    stuck = asyncio.Event()
+
+    async def deliver(event: Event) -> None:
+        seen.append(event.subject)
+        if event.subject == "two" and not stuck.is_set():
+            stuck.set()
+            await asyncio.Event().wait()
+
+    async def resync() -> None:
+        raise AssertionError("nothing was missed")
+
+    first = asyncio.create_task(watcher.run(deliver, resync))
+    await stuck.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(watcher.run(deliver, resync))
+    await until(lambda: "three" in seen)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    await watcher.close()
+
+    assert seen == ["one", "two", "three"]
