@@ -53,6 +53,7 @@ NOTICE_SECONDS = 3.0  # the same notice is said at most this often: a page, or a
 WIRING_SECONDS = 10.0  # how long a page may take to answer our first commands
 MAX_RELOADS = 3  # after so many crashes within CRASH_SECONDS the page is given up
 CRASH_SECONDS = 60.0
+CLOSE_SECONDS = 0.05  # see Tab._take
 COPY_SECONDS = 5.0  # text counts as copied by the person when input or a request came so shortly before
 
 log = logging.getLogger("renderer.page")
@@ -98,7 +99,8 @@ class Tab:
         self.dispatcher: Dispatcher | None = None
         self.pump: FramePump | None = None
         self._wired = asyncio.Event()
-        page.on("close", lambda _: self._page_closed(page))
+        # A dying browser first closes its pages; whether it is the page or the browser that went shows a moment later.
+        page.on("close", lambda _: asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._page_closed, page))
         page.on("crash", lambda _: self._page_crashed(page))
         self.tasks.start(self._wire(page))
 

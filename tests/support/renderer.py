@@ -163,7 +163,7 @@ class NodeProcess:
 
     def pages(self) -> list[int]:
         """Processes that run pages (Chromium's renderers)."""
-        return [pid for pid in self.children() if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in self.children() if b"--type=renderer" in proc(pid, "cmdline")]
 
     def profiles(self) -> list[str]:
         return sorted(p.name for p in self.runtime_dir.iterdir() if p.name != "lock")
@@ -182,6 +182,19 @@ def descendants(pid: int) -> list[int]:
             found.append(child)
             waiting.append(child)
     return found
+
+
+def proc(pid: int, name: str) -> bytes:
+    """What /proc says of a process, nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def owner(pid: int) -> int:
+    """Whose process it is."""
+    return Path(f"/proc/{pid}").stat().st_uid
 
 
 def alive(pid: int) -> bool:
