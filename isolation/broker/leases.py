@@ -23,6 +23,7 @@ from isolation.policy.isolation import meet, strictest
 from isolation.policy.model import Controls
 from isolation.tokens import digest, equal, new_secret
 from renderer.wire.control import Egress, LeaseCode, StartLease
+from renderer.wire.messages import Hello
 
 log = structlog.get_logger()
 
@@ -166,10 +167,10 @@ class LeaseService:
         raise BrokerError("the controls of this session change faster than its browser can follow", code="renderer-lost")
 
     @asynccontextmanager
-    async def attach(self, grant: Grant, scale: int) -> AsyncIterator[PageLink]:
-        """Open a page connection on the session's lease, starting one where needed. Raises :class:`BrokerError`."""
+    async def attach(self, grant: Grant, hello: Hello) -> AsyncIterator[PageLink]:
+        """Open a page connection on the session's lease, starting one where needed, and say hello. Raises :class:`BrokerError`."""
         async with AsyncExitStack() as stack:
-            lease, page = await self._enter(stack, grant, scale)
+            lease, page = await self._enter(stack, grant, hello)
             viewers = self._viewers.setdefault(lease.id, Counter())
             viewers[grant.controls] += 1
             self._idle_since.pop(lease.id, None)
@@ -203,16 +204,20 @@ class LeaseService:
 
     # ------------------------------------------------------------ inside
 
-    async def _enter(self, stack: AsyncExitStack, grant: Grant, scale: int) -> tuple[Lease, PageLink]:
+    async def _enter(self, stack: AsyncExitStack, grant: Grant, hello: Hello) -> tuple[Lease, PageLink]:
         last: BrokerError | None = None
         for _ in range(ATTEMPTS):
-            lease = await self.ensure(grant.session_digest, grant.person_key, grant.controls, scale, app=grant.app)
+            lease = await self.ensure(grant.session_digest, grant.person_key, grant.controls, hello.scale, app=grant.app)
             link = self._pool.get(lease.node)
             if link is None:
                 await self._close(lease, "node-removed")
                 continue
             try:
-                return lease, await stack.enter_async_context(link.page(lease.id, grant.origin))
+                async with AsyncExitStack() as attempt:
+                    page = await attempt.enter_async_context(link.page(lease.id, grant.origin))
+                    await page.greet(hello)
+                    await stack.enter_async_context(attempt.pop_all())
+                    return lease, page
             except UnknownLeaseError as error:
                 last = error
                 await self._forget(lease.id, "lost")

@@ -14,15 +14,16 @@ from contextlib import asynccontextmanager
 import structlog
 from typing_extensions import override
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 from websockets.typing import Subprotocol
 
 from isolation.broker.model import NodeAddress
 from isolation.errors import BrokerError
-from renderer.wire.codec import MAX_FRAME_BYTES
+from renderer.wire.codec import MAX_FRAME_BYTES, encode
 from renderer.wire.control import SUBPROTOCOL, EndLease, LeaseCode, LeaseReport, LeaseState, NodeStatus, StartLease, ToNode
 from renderer.wire.control_codec import MAX_CONTROL_BYTES, PageAddress, decode_from_node, encode_control
 from renderer.wire.fields import WireError
+from renderer.wire.messages import CloseCode, Closed, Hello
 
 log = structlog.get_logger()
 
@@ -34,7 +35,7 @@ FIRST_BACK_OFF = 0.05  # seconds: a restarted node is back within a second, and 
 LAST_BACK_OFF = 2.0  # seconds: what a dead node costs is one refused connection in this time
 PING_SECONDS = 5.0  # a node that vanished without a word is noticed within twice this
 
-_NO_SUCH_LEASE = frozenset({404, 410})
+_NO_LEASE = encode(Closed(CloseCode.RENDERER_LOST))  # a node's answer to hello on a lease it does not have
 
 
 class UnknownLeaseError(BrokerError):
@@ -56,6 +57,14 @@ class PageLink:
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self._first: bytes | None = None
+
+    async def greet(self, hello: Hello) -> None:
+        """Say hello and wait for the answer, which the first :meth:`receive` returns. Raises :class:`UnknownLeaseError`, :class:`BrokerError`."""
+        await self.send(encode(hello))
+        self._first = await self.receive()
+        if self._first == _NO_LEASE:
+            raise UnknownLeaseError("the renderer node has no such lease")
 
     async def send(self, data: bytes) -> None:
         """Send one message, waiting while the node reads slowly. Raises :class:`BrokerError` when the node is gone."""
@@ -66,6 +75,9 @@ class PageLink:
 
     async def receive(self) -> bytes:
         """Return the node's next message. Raises :class:`BrokerError` when the node is gone."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         try:
             data = await self._connection.recv(decode=False)
         except (ConnectionClosed, OSError) as error:
@@ -149,14 +161,10 @@ class NodeLink:
 
     @asynccontextmanager
     async def page(self, lease: str, origin: str) -> AsyncIterator[PageLink]:
-        """Open a page connection for a viewer on ``origin``. Raises :class:`UnknownLeaseError` or :class:`BrokerError`."""
+        """Open a page connection for a viewer on ``origin``. Raises :class:`BrokerError`."""
         opening = self._open(PageAddress(lease, origin).target(), MAX_FRAME_BYTES)
         try:
             connection = await opening.__aenter__()
-        except InvalidStatus as error:
-            if error.response.status_code in _NO_SUCH_LEASE:
-                raise UnknownLeaseError("the renderer node has no such lease") from error
-            raise _lost() from error
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError) as error:
             raise _lost() from error
         try:

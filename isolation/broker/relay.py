@@ -139,8 +139,7 @@ class Relay:
         if not isinstance(first, Pass) or not isinstance(first.message, Hello):
             return CloseCode.PROTOCOL
         try:
-            async with self._leases.attach(grant, first.message.scale) as page:
-                await page.send(first.data)
+            async with self._leases.attach(grant, first.message) as page:
                 return await self._pump(viewer, page, gate, grant)
         except BrokerError as error:
             log.warning("stream.broken", app=grant.app, code=error.code, error=str(error))

@@ -196,10 +196,10 @@ class FakeNode:
         if request.path == "/control":
             return None
         try:
-            address = parse_page_target(request.path)
+            parse_page_target(request.path)
         except WireError:
-            return connection.respond(HTTPStatus.BAD_REQUEST, "")
-        return None if address.lease in self.leases else connection.respond(HTTPStatus.NOT_FOUND, "")
+            return connection.respond(HTTPStatus.NOT_FOUND, "")
+        return None
 
     async def _serve(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
@@ -242,6 +242,9 @@ class FakeNode:
         address = parse_page_target(path)
         hello = decode_to_renderer(await connection.recv(decode=False))
         assert isinstance(hello, m.Hello)
+        if address.lease not in self.leases:
+            await connection.send(encode(m.Closed(m.CloseCode.RENDERER_LOST)))
+            return
         page = self.pages.get(hello.page)
         resumed = page is not None and page.lease == address.lease
         if page is None or not resumed:

@@ -49,8 +49,19 @@ class RecordedAudit:
 class ViewerSite:
     """The site. Use as an async context manager; ``origin`` is its address afterwards."""
 
-    def __init__(self, script: Script = quiet, *, controls: Controls | None = None, host: str = "payroll.localhost") -> None:
+    def __init__(
+        self,
+        script: Script = quiet,
+        *,
+        controls: Controls | None = None,
+        host: str = "payroll.localhost",
+        address: NodeAddress | None = None,
+        egress: EgressAddress | None = None,
+    ) -> None:
+        """``address`` and ``egress``: of a real node and its gateway, in place of the played one."""
         self.host = host
+        self._address = address
+        self._egress = egress or EgressAddress("127.0.0.1", 9, "c3BraQ==")
         self.node = FakeNode(script)
         self.live = LiveRegistry()
         self.audit = RecordedAudit()
@@ -79,10 +90,10 @@ class ViewerSite:
             reference="7KQ4-M2XD",
         )
         self.leases = LeaseService(
-            nodes=[NodeAddress("one", self.node.url, self.node.token)],
+            nodes=[self._address or NodeAddress("one", self.node.url, self.node.token)],
             book=MemoryLeaseBook(),
             audit=self.audit,
-            egress=EgressAddress("127.0.0.1", 9, "c3BraQ=="),
+            egress=self._egress,
             clock=self._clock,
         )
         self.relay = Relay(leases=self.leases, live=self.live, clock=self._clock)

@@ -22,7 +22,7 @@ from isolation.testing.fake_node import FakeNode
 from isolation.testing.viewer_site import RecordedAudit
 from isolation.tokens import digest
 from renderer.wire import messages as m
-from renderer.wire.codec import decode_from_renderer, encode
+from renderer.wire.codec import decode_from_renderer
 from renderer.wire.control import LeaseCode
 
 ORIGIN = "http://payroll.localhost:8080"
@@ -114,17 +114,14 @@ async def test_changed_controls_reach_the_live_lease() -> None:
 async def test_one_browser_runs_under_the_strictest_controls_of_its_viewers() -> None:
     async with FakeNode() as node, broker(node) as it:
         strict = replace(GRANT, app="Lab", controls=STRICT)
-        async with it.service.attach(GRANT, 100) as page:
-            await page.send(encode(HELLO))
-            async with it.service.attach(strict, 100) as other:
-                await other.send(encode(HELLO))
+        async with it.service.attach(GRANT, HELLO):
+            async with it.service.attach(strict, HELLO):
                 assert node.starts[-1].controls["clipboard"] == "none"
-                async with it.service.attach(GRANT, 100) as third:
-                    await third.send(encode(HELLO))
+                async with it.service.attach(GRANT, HELLO):
                     assert node.starts[-1].controls["clipboard"] == "none"
             assert len({start.lease for start in node.starts}) == 1
-        async with it.service.attach(GRANT, 100) as page:
-            await page.send(encode(HELLO))
+        async with it.service.attach(GRANT, HELLO):
+            pass
         assert node.starts[-1].controls["clipboard"] == "both"
         lease = await it.book.live("s1")
         assert lease is not None
@@ -145,12 +142,11 @@ async def test_a_killed_node_is_waited_for_and_asked_anew() -> None:
     async with FakeNode() as node, broker(node) as it:
         one = await it.service.ensure("s1", "contoso/bob", LOOSE, 100)
         await node.stop()
-        attaching = it.service.attach(GRANT, 100)
+        attaching = it.service.attach(GRANT, HELLO)
         asking = asyncio.create_task(attaching.__aenter__())
         await asyncio.sleep(0.3)
         await node.start()
         page = await asyncio.wait_for(asking, 5)
-        await page.send(encode(HELLO))
         assert isinstance(decode_from_renderer(await page.receive()), m.Ready)
         two = await it.book.live("s1")
         assert two is not None
@@ -164,8 +160,7 @@ async def test_a_connection_lost_for_a_moment_loses_no_browser() -> None:
         one = await it.service.ensure("s1", "contoso/bob", LOOSE, 100)
         for connection in list(node._controls):
             connection.transport.abort()
-        async with it.service.attach(GRANT, 100) as page:
-            await page.send(encode(HELLO))
+        async with it.service.attach(GRANT, HELLO) as page:
             assert isinstance(decode_from_renderer(await page.receive()), m.Ready)
         assert (await it.service.ensure("s1", "contoso/bob", LOOSE, 100)).id == one.id
         assert len(node.starts) == 1
@@ -215,8 +210,7 @@ async def test_a_foreign_token_opens_nothing() -> None:
 
 async def test_a_lease_nobody_looks_at_ends() -> None:
     async with FakeNode() as node, broker(node, idle=0.4) as it:
-        async with it.service.attach(GRANT, 100) as page:
-            await page.send(encode(HELLO))
+        async with it.service.attach(GRANT, HELLO):
             await asyncio.sleep(0.9)
             assert not node.ends
         await until(lambda: len(node.ends) == 1)

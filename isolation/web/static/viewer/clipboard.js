@@ -28,13 +28,15 @@ export class ClipboardBridge {
     return this.#toApp;
   }
 
-  /** The person pressed copy or cut. The page gets the key as well, so that what is copied can be pasted inside. */
-  request(cut) {
-    if (this.#fromApp) {
-      this.#send({ type: "CopyRequest", cut });
-    } else {
-      this.#toasts.note("copy-off");
-    }
+  /** Asks for the selection, where the copy key itself is not sent. */
+  request() {
+    if (this.#fromApp) this.#send({ type: "CopyRequest", cut: false });
+    else this.#toasts.note("copy-off");
+  }
+
+  /** The page copied something that does not come to the device. */
+  kept() {
+    this.#toasts.note(this.#fromApp ? "copy-long" : "copy-off");
   }
 
   /** Text from the page, for the device. */

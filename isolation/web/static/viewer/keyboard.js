@@ -106,10 +106,11 @@ export class KeyboardInput {
     if (!["Shift", "AltGraph", "Control", "Alt", "Meta", "CapsLock"].includes(event.key)) this.#dead = false;
     event.preventDefault();
     if (!this.#allowed) {
-      if (printable || event.key === "Enter" || event.key === "Backspace") this.#blocked();
+      // Copying by key works without the key; with it, the page's browser copies by itself.
+      if (use === "copy") this.#use(use, event);
+      else if (printable || event.key === "Enter" || event.key === "Backspace") this.#blocked();
       return;
     }
-    if (use === "copy" || use === "cut") this.#use(use, event);
     const key = this.#message(event, true);
     this.#down.set(event.code || event.key, key);
     this.#send(key);

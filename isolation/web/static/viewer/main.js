@@ -95,9 +95,7 @@ const keyboard = new KeyboardInput(keys, {
         if (!send({ type: "Reload", hard: what === "hard-reload" })) navigation.loadAgain(true);
         return true;
       case "copy":
-      case "cut":
-        // The key itself follows and does the cutting, as the page would have it.
-        clipboard.request(false);
+        clipboard.request();
         return true;
       case "paste":
         if (clipboard.toApp) return true;
@@ -179,7 +177,8 @@ function take(message) {
       clipboard.arrived(message.text);
       break;
     case "Notice":
-      toasts.note(message.code);
+      if (message.code === "clipboard-blocked") clipboard.kept();
+      else toasts.note(message.code);
       break;
     case "Closed":
       closed(message.code);

@@ -11,6 +11,8 @@ const SLOP_PX = 9; // a finger that moves less has not moved
 const COAST = 0.94; // of its speed a released scroll keeps from frame to frame
 const COAST_STOP = 0.3; // CSS pixels a frame
 
+const BITS = [1, 4, 2]; // in `buttons`, by `button`: left, middle, right
+
 /** Modifier bits of an event. AltGr is neither Ctrl nor Alt: it only chooses another character. */
 export function modifiersOf(event) {
   const graph = event.getModifierState("AltGraph");
@@ -137,7 +139,7 @@ export class PointerInput {
     }
     const buttons = event.buttons & 7;
     // A second button while one is held comes as a move.
-    for (const [button, bit] of [[0, 1], [2, 2], [1, 4]]) {
+    for (const [button, bit] of BITS.entries()) {
       if ((buttons & bit) !== (this.#buttons & bit)) {
         const pressed = (buttons & bit) !== 0;
         const [x, y] = this.#place(event);
@@ -157,7 +159,9 @@ export class PointerInput {
       return;
     }
     if (event.button > 2) return;
+    const pressed = this.#buttons & BITS[event.button];
     this.#buttons = event.buttons & 7;
+    if (!pressed) return; // it went down on something of ours that has closed since
     this.#press("up", event, event.button, this.#buttons, this.#clicks.count);
   }
 
@@ -165,7 +169,7 @@ export class PointerInput {
     if (event.pointerType === "touch") {
       this.#endTouch();
     } else if (this.#buttons !== 0) {
-      for (const [button, bit] of [[0, 1], [2, 2], [1, 4]]) {
+      for (const [button, bit] of BITS.entries()) {
         if (this.#buttons & bit) this.#press("up", event, button, 0, this.#clicks.count);
       }
       this.#buttons = 0;
@@ -230,9 +234,8 @@ export class PointerInput {
 
   #tap(x, y, button, clicks) {
     this.flush();
-    const bit = button === 2 ? 2 : 1;
     this.#send({ type: "Pointer", kind: "move", x, y, button: 0, buttons: 0, clicks: 0, modifiers: 0 });
-    this.#send({ type: "Pointer", kind: "down", x, y, button, buttons: bit, clicks, modifiers: 0 });
+    this.#send({ type: "Pointer", kind: "down", x, y, button, buttons: BITS[button], clicks, modifiers: 0 });
     this.#send({ type: "Pointer", kind: "up", x, y, button, buttons: 0, clicks, modifiers: 0 });
   }
 

@@ -162,13 +162,13 @@ export class Selects {
         Escape: () => this.#dismiss(),
         Tab: () => (multiple ? this.#finish(values()) : choose(active)),
       };
+      if (event.timeStamp - typed >= TYPE_AHEAD_MS) word = "";
       if (event.key === " " && word === "") keys[" "] = () => choose(active);
       const act = keys[event.key];
       if (act === undefined && !([...event.key].length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey)) return;
       event.preventDefault();
       if (act === undefined) typeAhead(event.key, event.timeStamp);
       else act();
-      if (event.timeStamp - typed >= TYPE_AHEAD_MS) word = "";
     });
     activate(active, false);
     const panel = make("div", { class: "options" }, list);

@@ -6,12 +6,12 @@ export const NOTICES = Object.freeze({
   "download-blocked": "The download was stopped: files can’t be saved from this page to your device.",
   "upload-blocked": "Files from your device can’t be given to this page.",
   "print-blocked": "Printing is turned off for this page.",
-  "clipboard-blocked": "The clipboard is turned off for this page.",
   "popup-blocked": "The page tried to open too many windows.",
   "keyboard-blocked": "Typing is turned off for this page. You can still use the mouse.",
   "page-crashed": "The page stopped working and was loaded again.",
   "paste-off": "Pasting from your device is turned off for this page.",
   "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
+  "copy-long": "That is too much text to copy to your device at once. It can be pasted inside the isolated page.",
   copied: "Copied to your clipboard.",
 });
 
