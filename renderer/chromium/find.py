@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,3 +51,17 @@ def find_chromium(environment: Mapping[str, str] = os.environ) -> Path:
         if path.is_file() and os.access(path, os.X_OK):
             return path
     raise NoChromiumError(HOW_TO_GET)
+
+
+def main() -> int:
+    """Print the browser's path, for the set-up script; return 1 with a hint when there is none."""
+    try:
+        sys.stdout.write(f"{find_chromium()}\n")
+    except NoChromiumError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
