@@ -91,6 +91,10 @@ class ClientTransport(Protocol):
         """Say whether the connection is closed, or about to be."""
         ...
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes have not been sent yet."""
+        ...
+
 
 class Exchange(Protocol):
     """One request on a client's connection, and the way to answer it."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from isolation.errors import UpstreamError
 
@@ -30,6 +30,9 @@ MAX_RESPONSE_HEADERS = 500
 
 REMEMBERED_LINES = 4_096
 """Lines that repeat from request to request (who is there, from where), kept per combination: up to 2 KiB each."""
+
+MAX_REMEMBERED_COOKIES = 2_048
+"""Cookie headers up to this many bytes are taken apart once: a browser sends the same one with every request."""
 
 OWN_COOKIES = frozenset({b"__Host-isolation", b"isolation", b"__Host-isolation-flow", b"isolation-flow"})
 """Our cookies: session, and sign-in flow, for https and for http. An app neither sees nor sets any of them."""
@@ -94,7 +97,9 @@ class RequestRules:
                 kept.append(name + b": " + value)
             elif how == _SPECIAL:
                 if name == b"cookie":
-                    rest = value if b"isolation" not in value else without_cookies(value)
+                    rest = value
+                    if b"isolation" in value:
+                        rest = _remembered(value) if len(value) <= MAX_REMEMBERED_COOKIES else without_cookies(value)
                     if rest:
                         kept.append(b"cookie: " + rest)
                 elif value != b"keep-alive":
@@ -133,6 +138,9 @@ def without_cookies(value: bytes, names: frozenset[bytes] = OWN_COOKIES) -> byte
     return value if len(kept) == len(pairs) else b";".join(kept).strip(b" \t")
 
 
+_remembered = lru_cache(maxsize=REMEMBERED_LINES)(without_cookies)
+
+
 def only_cookies(value: bytes, names: frozenset[bytes] = OWN_COOKIES) -> bytes:
     """Return the pairs of a ``Cookie`` value that have those names."""
     return b"; ".join(pair.strip(b" \t") for pair in value.split(b";") if _pair_name(pair) in names)
@@ -143,8 +151,7 @@ def _pair_name(pair: bytes) -> bytes:
     return pair.lstrip(b" \t=").partition(b"=")[0].rstrip(b" \t")
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """What a response's headers come to. ``block``: the lines that go on, each ended by CRLF, none of them framing.
 
     ``length``: the declared length of the body, None where there is none. ``chunked``: the body comes in chunks.

@@ -149,7 +149,7 @@ class Transfer:
         self._lane = lane
         self._repeatable = repeatable
         self._connection: Connection | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = lane.pool.loop
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._error: UpstreamError | None = None
         self._stale = False

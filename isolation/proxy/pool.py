@@ -37,6 +37,7 @@ class Pool:
 
     def __init__(self, pools: Pools, upstream: Upstream, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self.upstream = upstream
+        self.loop = pools.loop  # asked of asyncio once: in Python 3.11 every get_running_loop() is a system call
         self._pools = pools
         self._max = max_connections
         self._idle: list[Connection] = []
@@ -51,7 +52,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle[-1]
-            if not repeatable and self._pools.loop.time() - connection.idle_since > FRESH_SECONDS:
+            if not repeatable and self.loop.time() - connection.idle_since > FRESH_SECONDS:
                 return None  # the others are older still
             idle.pop()
             if not connection.transport.is_closing():
@@ -67,7 +68,7 @@ class Pool:
         try:
             async with asyncio.timeout(upstream.connect_timeout):
                 while len(self._all) + self._opening >= self._max:
-                    freed: asyncio.Future[Connection | None] = self._pools.loop.create_future()
+                    freed: asyncio.Future[Connection | None] = self.loop.create_future()
                     self._waiting.append(freed)
                     try:
                         connection = await freed
@@ -88,7 +89,7 @@ class Pool:
 
     async def _open(self) -> Connection:
         upstream = self.upstream
-        loop = self._pools.loop
+        loop = self.loop
         try:
             if upstream.tls and self._tls is None:
                 self._tls = await loop.run_in_executor(None, _tls_context, upstream.ca_file)
@@ -123,7 +124,7 @@ class Pool:
         elif len(self._idle) >= MAX_IDLE:
             connection.transport.close()
         else:
-            connection.idle_since = self._pools.loop.time()
+            connection.idle_since = self.loop.time()
             self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:

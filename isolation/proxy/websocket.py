@@ -317,14 +317,15 @@ class Tunnel:
     def cut(self) -> None:
         """Leave nothing open (the task that tunnels was cancelled)."""
         if not self._ending:
-            self._app.abort()
+            if not self._app.transport.is_closing():  # what a client sent last before it left still goes to the app
+                self._app.abort()
             self._close_client()
 
     def _close_client(self, *, abort: bool = False) -> None:
         client, self._client = self._client, None
         if client is not None and not client.is_closing():
-            if abort:
-                client.abort()
+            if abort or client.get_write_buffer_size():
+                client.abort()  # it has not even taken the close frame
             else:
                 client.close()
 

@@ -30,7 +30,7 @@ STREAM_PATH = (OWN_PREFIX + "stream").encode()
 MAX_PIPELINED = 32
 """Requests that wait for their turn on one connection. Browsers do not pipeline at all."""
 
-MAX_LINGER_BYTES = 1024 * 1024
+MAX_LINGER_BYTES = 16 * 1024 * 1024
 """Bytes read and thrown away after a last response, so that the kernel does not reset the connection while the client still reads it."""
 
 
@@ -48,7 +48,10 @@ class Shared(Protocol):
 
 
 class IngressProtocol(HttpToolsProtocol):
-    """One client connection. ``channel`` is None for people; anything else marks traffic that the router accepted elsewhere."""
+    """One client connection. ``channel`` is None for people; anything else marks traffic that the router accepted elsewhere.
+
+    A client that closes its half of the connection has gone (as with nginx): uvicorn's ``eof_received`` lets the transport close.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class IngressProtocol(HttpToolsProtocol):
         self._last = False  # no further request is served on this connection
         self._discarding: float | None = None  # until when bytes are thrown away
         self._discarded = 0
+        self._unsent = 0  # bytes that the client had not taken at the last look, after the last response
         self._upgrade: Checked | None = None
         self._early: list[bytes] | None = None
         self._tunnel: TunnelEnd | None = None
@@ -104,18 +108,14 @@ class IngressProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._ingress.connections.discard(self)
         self.writable = True
-        tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
-            tunnel.connection_lost()
+        if self._tunnel is not None:
+            self._tunnel.connection_lost()
+            self._tunnel = None
         for exchange in (self._current, *self._waiting):
             if exchange is not None:
                 exchange.lost()
         self._waiting.clear()
         self.parser = cast("Any", None)  # breaks a reference cycle
-
-    @override
-    def eof_received(self) -> None:
-        """Let the transport close: a client that closes half of its connection has gone, as nginx sees it."""
 
     @override
     def pause_writing(self) -> None:
@@ -263,24 +263,13 @@ class IngressProtocol(HttpToolsProtocol):
         }
 
     def _exchange(self, scope: Any, checked: Checked, *, keep_alive: bool) -> HttpExchange:
-        exchange = HttpExchange(
-            self,
-            scope,
-            head_only=scope["method"] == "HEAD",
-            http_10=scope["http_version"] == "1.0",
-            content_length=checked.length,
-            has_body=checked.chunked or bool(checked.length),
-            expects_continue=checked.expects_continue,
-            keep_alive=keep_alive,
-        )
-        scope[EXCHANGE] = exchange
+        exchange = scope[EXCHANGE] = HttpExchange(self, scope, checked, keep_alive=keep_alive)
         return exchange
 
     def _run(self, exchange: HttpExchange) -> None:
         self._current = exchange
-        task = self.loop.create_task(exchange.run(self._ingress.app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        exchange.task = self.loop.create_task(exchange.run(self._ingress.app))
+        self.tasks.add(exchange.task)
 
     def _on_upgrade(self, rest: bytes) -> None:
         """Decide what an Upgrade header comes to. Nothing else may be under way on the connection then."""
@@ -377,6 +366,12 @@ class IngressProtocol(HttpToolsProtocol):
             self._run(self._waiting.popleft())
             self._adjust_reading()
 
+    def done(self, exchange: HttpExchange) -> None:
+        """Let go of the task in which the application ran."""
+        task, exchange.task = exchange.task, None
+        if task is not None:
+            self.tasks.discard(task)
+
     def break_off(self) -> None:
         """Reset the connection, with nothing more sent: neither a body that ends with the connection nor one in chunks looks whole then."""
         sock = self.transport.get_extra_info("socket")
@@ -423,7 +418,11 @@ class IngressProtocol(HttpToolsProtocol):
         limits = self._ingress.limits
         current = self._current
         if self._discarding is not None:
-            if now > self._discarding:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:  # the end of a last response goes out at the client's pace
+                self._unsent = unsent
+                self._discarding = now + (limits.stall if unsent else limits.linger)
+            elif now > self._discarding:
                 self.transport.abort()
         elif self._stalled_since is not None:
             if now - self._stalled_since > limits.stall:

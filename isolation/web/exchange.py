@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from isolation.proxy.exchange import EXCHANGE, UPGRADE, ClientGoneError, ClientTransport, Source, TunnelEnd
+from isolation.web.guard import Checked
 
 log = structlog.get_logger()
 
@@ -59,6 +60,10 @@ class Line(Protocol):
         """Learn that the response is complete."""
         ...
 
+    def done(self, exchange: HttpExchange) -> None:
+        """Learn that the application has returned."""
+        ...
+
     def break_off(self) -> None:
         """Break the connection off, with a reset."""
         ...
@@ -85,26 +90,16 @@ class HttpExchange:
     _waiter: asyncio.Future[None] | None = None
     _drained: asyncio.Future[None] | None = None
     _start: Message | None = None
+    task: asyncio.Task[None] | None = None
 
-    def __init__(
-        self,
-        line: Line,
-        scope: MutableMapping[str, Any],
-        *,
-        head_only: bool,
-        http_10: bool,
-        content_length: int | None,
-        has_body: bool,
-        expects_continue: bool,
-        keep_alive: bool,
-    ) -> None:
+    def __init__(self, line: Line, scope: MutableMapping[str, Any], checked: Checked, *, keep_alive: bool) -> None:
         self._line = line
         self.scope = scope
-        self.head_only = head_only
-        self.http_10 = http_10
-        self.content_length = content_length
-        self.has_body = has_body
-        self.expects_continue = expects_continue
+        self.head_only = scope["method"] == "HEAD"
+        self.http_10 = scope["http_version"] == "1.0"
+        self.content_length = checked.length
+        self.has_body = checked.chunked or bool(checked.length)
+        self.expects_continue = checked.expects_continue
         self.keep_alive = keep_alive
         self._body: list[bytes] = []
 
@@ -126,6 +121,7 @@ class HttpExchange:
                     log.error("ingress.no_response", started=self.response_started)
                 self._give_up()
         finally:
+            self._line.done(self)
             self.scope.pop(EXCHANGE, None)  # each holds the other: the collector would have to find every single request
 
     def _give_up(self) -> None:
@@ -239,7 +235,7 @@ class HttpExchange:
         self.response_started = True
         if not self.body_complete or self.scope["type"] == UPGRADE:
             self.keep_alive = False  # what else the client sends on this connection is not the next request
-        if reason and reason != _PHRASES.get(status):
+        if reason and reason != _PHRASES.get(status) and not _BAD_VALUE.search(reason):
             first = b"HTTP/1.1 %d %b\r\n" % (status, reason)
         else:
             first = _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from isolation.errors import UpstreamError
@@ -115,8 +117,8 @@ class Router:
     errors: list[UpstreamError]
     seen: list[dict[str, Any]]
 
-    async def client(self) -> Client:
-        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port, limit=2**20), BOUND)
+    async def client(self, tls: ssl.SSLContext | None = None) -> Client:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port, limit=2**20, ssl=tls), BOUND)
         return Client(reader, writer)
 
     async def ask(self, data: bytes) -> bytes:
@@ -169,6 +171,7 @@ async def running(
     gate: Callable[..., Awaitable[None]] | None = None,
     channel: object = None,
     whole_server: bool = False,
+    tls: ssl.SSLContext | None = None,
     response_timeout: float = 60.0,
     connect_timeout: float = 5.0,
     **app_options: Any,
@@ -198,7 +201,7 @@ async def running(
             await send({"type": "http.response.start", "status": status, "headers": [(b"x-error", body)]})
             await send({"type": "http.response.body", "body": body})
 
-    ingress = Ingress(gate or forward_all, limits)
+    ingress = Ingress(gate or forward_all, limits, tls=tls)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     if whole_server:
@@ -238,3 +241,34 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(BOUND):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+def self_signed(folder: Path, address: str) -> tuple[Path, Path]:
+    """Return the files of a certificate for an address, and of its key."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    path = folder / "cert.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return path, folder / "key.pem"

@@ -18,7 +18,8 @@ from isolation.proxy.headers import MAX_RESPONSE_HEAD
 from isolation.proxy.http import HttpForwarder
 from isolation.proxy.pool import Pool, Pools
 from isolation.routing.model import Upstream
-from tests.support.data_plane import BOUND, FakeApp, Reader, Request, Writer, answer, ok, running, until
+from isolation.web.limits import Limits
+from tests.support.data_plane import BOUND, FakeApp, Reader, Request, Writer, answer, ok, running, self_signed, until
 
 GET = b"GET / HTTP/1.1\r\nHost: app.example\r\n"
 
@@ -683,7 +684,7 @@ async def test_requests_beyond_the_pool_wait_their_turn() -> None:
 
 
 async def test_tls_upstreams_are_verified(tmp_path: Path) -> None:
-    certificate, key = _certificate(tmp_path, "127.0.0.1"), tmp_path / "key.pem"
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     fake = FakeApp()
@@ -699,36 +700,6 @@ async def test_tls_upstreams_are_verified(tmp_path: Path) -> None:
         assert refused.value.code == "tls-failed"
     assert fake.requests == []
     server.close()
-
-
-def _certificate(folder: Path, address: str) -> Path:
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    path = folder / "cert.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 async def test_two_people_never_share_an_answer() -> None:
@@ -793,3 +764,54 @@ async def test_forwarding_after_the_client_has_left_costs_the_app_nothing() -> N
                     await asyncio.sleep(0.01)
         assert fake.requests == []
         assert router.live.count() == 0
+
+
+async def test_over_tls_a_cut_response_is_seen_to_be_cut(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
+    server, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(certificate))
+    server.load_cert_chain(certificate, key)
+
+    async def script(request: Request, reader: Reader, writer: Writer) -> bool:
+        if b"/whole" in request.line:
+            writer.write(ok(b"whole"))
+            return True
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\npart")  # for HTTP/1.0, only the end of the connection will tell
+        await reader.read(1)
+        return False
+
+    fake = FakeApp(script=script)
+    async with running(fake, tls=server, whole_server=True) as router:
+        client = await router.client(client_side)
+        client.send(b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.until(b"whole")
+        assert fake.requests[0].values("x-forwarded-proto") == [b"https"]
+        assert fake.requests[0].values("x-forwarded-port") == [b"443"]
+        client.send(b"GET /part HTTP/1.0\r\nHost: a\r\n\r\n")
+        await client.until(b"part")
+        router.live.end("session-1", None, "isolated")
+        with pytest.raises((ConnectionResetError, ssl.SSLError)):
+            await client.rest()
+        client.close()
+
+
+async def test_the_end_of_a_last_response_waits_for_a_slow_client() -> None:
+    size = 20_000_000
+
+    async def script(request: Request, reader: Reader, writer: Writer) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size)
+        writer.write(b"x" * size)
+        await writer.drain()
+        return False
+
+    fake = FakeApp(script=script)
+    async with running(fake, limits=Limits(linger=0.05, tick=0.02)) as router:
+        client = await router.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await client.head()
+        received = 0
+        while piece := await asyncio.wait_for(client.reader.read(400_000), BOUND):
+            received += len(piece)
+            if received > size - 6_000_000:
+                await asyncio.sleep(0.06)  # longer than the connection would linger for a client that has it all
+        assert received == size
+        client.close()
