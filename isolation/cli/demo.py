@@ -71,7 +71,7 @@ def demo(port: int, state_dir: Path | None) -> None:
     home = (state_dir or demo_state_dir()).resolve()
     console.print(f"[bold]Preparing[/] {home}")
     config = prepare(home, ports)
-    settings = load.require(config)
+    settings, text = load.require_with_text(config)
     logs.configure("supervisor", level="info", style="json")
     log_file = home / "demo.log"
     with log_file.open("w", encoding="utf-8") as log:
@@ -79,7 +79,7 @@ def demo(port: int, state_dir: Path | None) -> None:
         screen = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            asyncio.run(_run(console, config, settings, home, ports, log_file))
+            asyncio.run(_run(console, config, settings, text, home, ports, log_file))
         finally:
             os.dup2(screen, 2)
             os.close(screen)
@@ -195,16 +195,16 @@ def _bound_to_parent() -> Sequence[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-async def _run(console: Console, config: Path, settings: Settings, home: Path, ports: Ports, log_file: Path) -> None:
+async def _run(console: Console, config: Path, settings: Settings, text: str, home: Path, ports: Ports, log_file: Path) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    deployment = Deployment(config, settings, extra=_app_specs(home, ports))
+    deployment = Deployment(config, settings, text, extra=_app_specs(home, ports))
     started = loop.time()
     stopped = asyncio.create_task(stop.wait())
     try:
-        await deployment.supervisor.start()
+        await deployment.start()
         ready = asyncio.create_task(_wait_until_ready(console, ports, log_file))
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
@@ -261,7 +261,7 @@ def _welcome(
     table = Table(title="Who can sign in, what they will see, and why", title_justify="left", show_lines=True)
     table.add_column("Person", no_wrap=True)
     for app in settings.apps:
-        table.add_column(settings.origin(app.domain))
+        table.add_column(f"{app.name}\n[not bold]{app.domain}{settings.authority_suffix}[/]")
     for person in people.PEOPLE:
         table.add_row(
             f"{person.upn}\n[dim]{person.role}[/]",
