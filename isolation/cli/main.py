@@ -136,7 +136,6 @@ def tag(
     lasts: Annotated[str | None, typer.Option("--for", help="How long: 30m, 2h, 1d. Without it, until removed.")] = None,
 ) -> None:
     """Tag somebody with a risk level. It takes effect within a second, on open connections too."""
-    from isolation.store.audit import AuditLog
     from isolation.store.risk import TagRepository
 
     async def work() -> None:
@@ -144,28 +143,32 @@ def tag(
         async with context.opened_store(context.settings()) as store:
             person = await context.one_person(store, user)
             now = SystemClock().now()
-            try:
-                made = await TagRepository(store).add(
-                    person.key, risk, reason, context.operator(), until=FOREVER if seconds is None else now + seconds
-                )
-            except ValueError as error:
-                raise IsolationError(str(error)) from error
-            until = None if made.until == FOREVER else made.until
-            ref = await AuditLog(store).record(
-                audit.tag_added(
+            until = None if seconds is None else now + seconds
+            entries: list[audit.AuditEvent] = []
+
+            def audited(number: int) -> audit.AuditEvent:
+                entry = audit.tag_added(
                     at=now,
                     person=person.key,
                     email=person.email,
                     actor=context.operator(),
-                    tag=made.id,
+                    tag=number,
                     level=risk.value,
                     reason=reason,
                     until=until,
                 )
-            )
+                entries.append(entry)
+                return entry
+
+            try:
+                made = await TagRepository(store).add(
+                    person.key, risk, reason, context.operator(), until=FOREVER if until is None else until, audited=audited
+                )
+            except ValueError as error:
+                raise IsolationError(str(error)) from error
             console.print(
-                f"{person.email or person.oid} is tagged {risk.value} until {context.moment(made.until) if until else 'removed'} "
-                f"(tag {made.id}, reference {ref})"
+                f"{person.email or person.oid} is tagged {risk.value} until {context.moment(until) if until else 'removed'} "
+                f"(tag {made.id}, reference {entries[-1].ref})"
             )
 
     run(work)
@@ -187,7 +190,6 @@ def untag(
             if not wanted:
                 raise IsolationError(f"{person.email or person.oid} has no such tag")
             for found in wanted:
-                await tags.remove(found.id)
                 await AuditLog(store).record(
                     audit.tag_removed(
                         at=SystemClock().now(),
@@ -198,6 +200,7 @@ def untag(
                         level=found.level.value,
                     )
                 )
+                await tags.remove(found.id)
                 console.print(f"removed tag {found.id} ({found.level.value}: {found.reason})", markup=False)
 
     run(work)
@@ -211,33 +214,39 @@ def override(
     reason: Reason,
 ) -> None:
     """Set somebody's risk for a limited time, over every other source."""
-    from isolation.store.audit import AuditLog
     from isolation.store.risk import OverrideRepository
 
     async def work() -> None:
+        seconds = context.duration(lasts)
         async with context.opened_store(context.settings()) as store:
             person = await context.one_person(store, user)
             now = SystemClock().now()
-            try:
-                made = await OverrideRepository(store).add(
-                    person.key, risk, reason, context.operator(), until=now + context.duration(lasts)
-                )
-            except ValueError as error:
-                raise IsolationError(str(error)) from error
-            ref = await AuditLog(store).record(
-                audit.override_added(
+            until = now + seconds
+            entries: list[audit.AuditEvent] = []
+
+            def audited(number: int) -> audit.AuditEvent:
+                entry = audit.override_added(
                     at=now,
                     person=person.key,
                     email=person.email,
                     actor=context.operator(),
-                    override=made.id,
+                    override=number,
                     level=risk.value,
                     reason=reason,
-                    until=made.until,
+                    until=until,
                 )
-            )
+                entries.append(entry)
+                return entry
+
+            try:
+                made = await OverrideRepository(store).add(
+                    person.key, risk, reason, context.operator(), until=until, audited=audited
+                )
+            except ValueError as error:
+                raise IsolationError(str(error)) from error
             console.print(
-                f"{person.email or person.oid} counts as {risk.value} until {context.moment(made.until)} (override {made.id}, reference {ref})"
+                f"{person.email or person.oid} counts as {risk.value} until {context.moment(until)} "
+                f"(override {made.id}, reference {entries[-1].ref})"
             )
 
     run(work)

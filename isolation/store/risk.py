@@ -5,15 +5,16 @@ What they mean together is said by ``isolation.signals.merge``. A complete poll 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.dialects import sqlite
 
+from isolation.audit.events import AuditEvent
 from isolation.policy.facts import FOREVER, RiskLevel, UnknownReason
 from isolation.signals.model import RISK_PROVIDER, ProviderState, ProviderStatus, RiskOverride, RiskReading, RiskTag
-from isolation.store import events
+from isolation.store import audit, events
 from isolation.store.database import Store
 from isolation.store.events import EventKind
 from isolation.store.people import MAX_MESSAGE, ensure_people, ensure_person
@@ -22,6 +23,9 @@ from isolation.store.tables import provider_states, risk_overrides, risk_reading
 # ---- limits
 MAX_REASON: Final = 500  # characters of a reason: a sentence and a ticket number
 MAX_OVERRIDE_SECONDS: Final = 90 * 86_400.0  # an override is an exception and ends; a quarter of a year is already long
+
+Audited = Callable[[int], AuditEvent]
+"""Makes the audit entry of something that has just been given this number."""
 
 
 class RiskRepository:
@@ -93,17 +97,26 @@ class TagRepository:
         self._store = store
 
     async def add(
-        self, person_key: str, level: RiskLevel, reason: str, by: str, at: float | None = None, until: float = FOREVER
+        self,
+        person_key: str,
+        level: RiskLevel,
+        reason: str,
+        by: str,
+        at: float | None = None,
+        until: float = FOREVER,
+        *,
+        audited: Audited | None = None,
     ) -> RiskTag:
         """Tag somebody from now until ``until`` (epoch seconds); return the tag. Its end needs no event: the signal knows it.
 
+        ``audited``: makes the entry that is written to the audit log in the same transaction.
         Raises ValueError for an empty reason or an end that has passed.
         """
         now = self._store.clock.now() if at is None else at
         _check(reason, by, now, until)
         values = _given(person_key, level, reason, by, now, None if until == FOREVER else until)
         number = await self._store.write(
-            lambda connection: _give(connection, risk_tags, values, self._store.clock.now(), "tag-added")
+            lambda connection: _give(connection, risk_tags, values, self._store.clock.now(), "tag-added", audited)
         )
         return RiskTag(number, person_key, level, values["reason"], by, now, until)
 
@@ -127,9 +140,17 @@ class OverrideRepository:
         self._store = store
 
     async def add(
-        self, person_key: str, level: RiskLevel, reason: str, by: str, at: float | None = None, *, until: float
+        self,
+        person_key: str,
+        level: RiskLevel,
+        reason: str,
+        by: str,
+        at: float | None = None,
+        *,
+        until: float,
+        audited: Audited | None = None,
     ) -> RiskOverride:
-        """Override somebody's risk from now until ``until`` (epoch seconds); return the override.
+        """Override somebody's risk from now until ``until`` (epoch seconds); return the override. ``audited``: as for tags.
 
         Raises ValueError for an empty reason, an end that has passed or one that is too far away.
         """
@@ -139,7 +160,7 @@ class OverrideRepository:
             raise ValueError(f"an override lasts at most {MAX_OVERRIDE_SECONDS / 86_400:.0f} days")
         values = _given(person_key, level, reason, by, now, until)
         number = await self._store.write(
-            lambda connection: _give(connection, risk_overrides, values, self._store.clock.now(), "override-added")
+            lambda connection: _give(connection, risk_overrides, values, self._store.clock.now(), "override-added", audited)
         )
         return RiskOverride(number, person_key, level, values["reason"], by, now, until)
 
@@ -203,9 +224,11 @@ def _given(person_key: str, level: RiskLevel, reason: str, by: str, at: float, u
     }
 
 
-def _give(connection: Connection, table: Table, values: dict[str, Any], now: float, why: str) -> int:
+def _give(connection: Connection, table: Table, values: dict[str, Any], now: float, why: str, audited: Audited | None) -> int:
     ensure_person(connection, values["person_key"], now)
     number = connection.execute(insert(table).values(values).returning(table.c.id)).scalar_one()
+    if audited is not None:
+        audit.append(connection, audited(number))
     events.append(connection, now, EventKind.PERSON_CHANGED, values["person_key"], {"why": why})
     return int(number)
 

@@ -14,17 +14,24 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from isolation import tokens
+from isolation.audit.events import session_ended
 from isolation.errors import SignInError
 from isolation.identity.sessions.model import EndReason, Session, short_id
-from isolation.store import events
+from isolation.store import audit, events
 from isolation.store.database import Store
 from isolation.store.events import EventKind
 from isolation.store.tables import people, session_secrets, sessions
 
 # ---- limits
-TOUCH_SECONDS: Final = 60.0  # "last seen" is written at most this often per session: idle times are minutes or more
+TOUCH_SECONDS: Final = (
+    60.0  # "last seen" is written at most this often per session, and more often only where idle times are very short
+)
+MAX_LAPSED: Final = 500  # sessions ended by time in one transaction, so that others get their turn to write
 MAX_SECRETS: Final = 200  # secret ids of one session: one per host with a cookie, and re-issues of a lost cookie
 KEEP_ENDED_SECONDS: Final = 7 * 86_400.0  # ended sessions stay listed for a week, then only the audit log knows them
+
+UNASKED: Final = frozenset({EndReason.DISABLED, EndReason.REVOKED_AT_IDP, EndReason.EXPIRED, EndReason.IDLE})
+"""Ends that the directory or the clock brings about."""
 
 
 class SessionRepository:
@@ -116,9 +123,9 @@ class SessionRepository:
         return session if session is not None and session.is_live(self._store.clock.now()) else None
 
     async def touch(self, session: Session) -> Session:
-        """Note that a session is in use, at most once a minute; return it as it is known now. Cheap to call on every request."""
+        """Note that a session is in use, about once a minute; return it as it is known now. Cheap to call on every request."""
         now = self._store.clock.now()
-        if now - session.last_seen_at < TOUCH_SECONDS:
+        if now - session.last_seen_at < min(TOUCH_SECONDS, session.idle_seconds / 4):
             return session
 
         def work(connection: Connection) -> None:
@@ -142,6 +149,23 @@ class SessionRepository:
     async def revoke_sid(self, idp: str, sid: str, why: EndReason | str = EndReason.SIGNED_OUT_AT_IDP) -> Sequence[str]:
         """End the sessions of an identity provider's session; return the digests of those that were live."""
         return await self._end(and_(sessions.c.idp == idp, sessions.c.sid == sid), why) if sid else ()
+
+    async def end_lapsed(self) -> int:
+        """End the sessions whose time is over or that nobody used for too long, so that what is open on them ends; return how many."""
+        now = self._store.clock.now()
+        expired = sessions.c.expires_at <= now
+        idle = and_(sessions.c.expires_at > now, sessions.c.last_seen_at + sessions.c.idle_seconds <= now)
+        lapsed = select(sessions.c.digest).where(sessions.c.revoked_at.is_(None), or_(expired, idle)).limit(MAX_LAPSED)
+        found = await self._store.read(lambda connection: connection.execute(lapsed).scalars().all())
+        if not found:
+            return 0
+
+        def work(connection: Connection) -> int:
+            these = sessions.c.digest.in_(found)
+            ended = end_sessions(connection, now, and_(these, expired), EndReason.EXPIRED)
+            return len(ended) + len(end_sessions(connection, now, and_(these, idle), EndReason.IDLE))
+
+        return await self._store.write(work)
 
     async def list_active(self, person_key: str | None = None) -> list[Session]:
         """Return live sessions, newest first, of everybody or of one person."""
@@ -172,17 +196,20 @@ class SessionRepository:
 
 
 def end_sessions(connection: Connection, now: float, which: ColumnElement[bool], why: str) -> Sequence[str]:
-    """End the sessions that ``which`` selects, with an event for each, in the open transaction; return their digests."""
-    ended = (
-        connection.execute(
-            update(sessions)
-            .where(which, sessions.c.revoked_at.is_(None))
-            .values(revoked_at=now, revoked_because=str(why))
-            .returning(sessions.c.digest)
-        )
-        .scalars()
-        .all()
-    )
+    """End the sessions that ``which`` selects, with an event for each, in the open transaction; return their digests.
+
+    Where no person and no administrator asked for it, there is nobody else to write it down: the audit entry is made here.
+    """
+    rows = connection.execute(
+        update(sessions)
+        .where(which, sessions.c.revoked_at.is_(None))
+        .values(revoked_at=now, revoked_because=str(why))
+        .returning(sessions.c.digest, sessions.c.person_key)
+    ).all()
+    ended = [row.digest for row in rows]
+    if why in UNASKED:
+        for row in rows:
+            audit.append(connection, session_ended(at=now, person=row.person_key, session=row.digest, why=str(why)))
     events.append_many(connection, now, EventKind.SESSION_ENDED, ended, {"why": str(why)})
     return ended
 

@@ -10,7 +10,7 @@ SHORT_ID_LENGTH = 12  # hex characters of the digest: 48 bits, enough to name on
 
 
 class EndReason(StrEnum):
-    """Why a session was ended before its time. Goes to the audit log and to the page that says so."""
+    """Why a session ended. Goes to the audit log and to the page that says so."""
 
     SIGNED_OUT = "signed-out"
     REVOKED = "revoked"  # by an administrator
@@ -18,6 +18,8 @@ class EndReason(StrEnum):
     SIGNED_OUT_AT_IDP = "signed-out-at-idp"  # front-channel sign-out
     REVOKED_AT_IDP = "revoked-at-idp"  # the directory no longer accepts sign-ins as old as this one
     REPLACED = "replaced"  # signed in again in the same browser
+    EXPIRED = "expired"  # its absolute life was over
+    IDLE = "idle"  # nobody used it for too long
 
 
 def short_id(digest: str) -> str:
