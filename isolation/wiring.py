@@ -11,6 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -56,6 +57,7 @@ from isolation.store.principals import PrincipalReader
 from isolation.store.risk import RiskRepository
 from isolation.store.sessions import SessionRepository
 from isolation.store.watcher import EventWatcher
+from isolation.web.callers import NOBODY, Callers
 from isolation.web.cookies import Cookies
 from isolation.web.decisions import Decisions
 from isolation.web.endpoints.hand_off import HandOff
@@ -77,6 +79,10 @@ log = structlog.get_logger()
 
 HOUSEKEEPING_SECONDS = 600.0
 """How often old rows are removed and the signing key's age is looked at."""
+LAPSE_SECONDS = 5.0
+"""How often sessions are looked for whose time is over. At every use they are checked anyway: this is for what is open on them."""
+BLIND_SECONDS = 5.0
+"""When the bus could not be read for this long, nothing remembered is relied on: a revocation may stand there."""
 SECRET_FILE = "secret.key"  # noqa: S105 - a name, not a secret
 
 
@@ -287,7 +293,8 @@ class Worker:
                 background = [
                     group.create_task(watcher.run(services.deliver, services.resync), name="events"),
                     group.create_task(services.leases.run(), name="leases"),
-                    group.create_task(services.recheck_forever(), name="recheck"),
+                    group.create_task(services.recheck_forever(watcher), name="recheck"),
+                    group.create_task(services.end_lapsed_forever(), name="lapse"),
                     group.create_task(services.keep_house(store), name="housekeeping"),
                 ]
                 servers = [
@@ -328,6 +335,9 @@ class Worker:
         async def sync_wanted(person_key: str) -> None:
             await events.announce(EventKind.SYNC_WANTED, person_key)
 
+        def client_ip(request: Request) -> str:
+            return request.client.host if request.client else NOBODY  # the gate has put the person's own address there
+
         kit = Kit(
             site=place,
             tokens=signer,
@@ -341,16 +351,14 @@ class Worker:
             people=people,
             audit=recorder,
             app_for=routes.table.find,
-            client_ip=lambda request: request.client.host if request.client else "",
+            client_ip=client_ip,
             sync_wanted=sync_wanted,
             session_seconds=settings.session_seconds,
             idle_seconds=settings.idle_seconds,
         )
 
         async def facts_for(request: Request, session: Session) -> Facts:
-            from ipaddress import ip_address
-
-            context = Context(now=clock.now(), ip=ip_address(request.client.host if request.client else "0.0.0.0"))  # noqa: S104
+            context = Context(now=clock.now(), ip=ip_address(client_ip(request)))
             return Facts(context=context, person=await principals.read(session.person_key, session))
 
         certificates = Certificates(clock, self._gateway_key)
@@ -385,7 +393,7 @@ class Worker:
         gate = Gate(
             site=place,
             routes=routes,
-            trusted_proxies=settings.trusted_proxies,
+            callers=Callers(settings.trusted_proxies),
             sessions=known,
             decisions=decisions,
             http=HttpForwarder(pools, live),
@@ -415,6 +423,7 @@ class Worker:
             metrics=metrics,
             clock=clock,
             ready=ready,
+            sessions=sessions,
             repositories=(
                 sessions,
                 HandoffRepository(store),
@@ -461,6 +470,7 @@ class Services:
     metrics: Metrics
     clock: Clock
     ready: asyncio.Event
+    sessions: SessionRepository
     repositories: tuple[Any, ...]
     ingresses: list[Ingress]
     health: Health
@@ -476,7 +486,7 @@ class Services:
             case EventKind.PERSON_CHANGED:
                 await self.decisions.person_changed(event.subject)
             case EventKind.SESSION_ENDED:
-                self.known.forget()
+                self.known.ended(event.subject)
                 self.decisions.session_ended(event.subject)
                 self.assertions.forget(event.subject)
                 await self.leases.end(event.subject, "session-ended")
@@ -498,13 +508,25 @@ class Services:
         await self.keys.refresh()
         await self.decisions.everything_changed()
 
-    async def recheck_forever(self) -> None:
-        """Decide again what the passing of time has ended."""
+    async def recheck_forever(self, watcher: EventWatcher) -> None:
+        """Decide again what the passing of time has ended, and everything as long as the bus cannot be read."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
+            if watcher.blind_for > BLIND_SECONDS:
+                self.known.forget()
+                await self.decisions.everything_changed()
             await self.decisions.expired()
             self.metrics.live.set(self.live.count())
             self.metrics.viewers.set(self.relay.streams)
+
+    async def end_lapsed_forever(self) -> None:
+        """End sessions whose time is over, in the store, so that every worker hears of it."""
+        while True:
+            try:
+                await self.sessions.end_lapsed()
+            except StoreError as error:
+                log.error("sessions.not-ended", error=str(error))
+            await asyncio.sleep(LAPSE_SECONDS)
 
     async def keep_house(self, store: Store) -> None:
         """Remove old rows, and rotate the signing key when due."""

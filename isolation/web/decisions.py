@@ -4,14 +4,19 @@ The hot path is one dictionary lookup. A cached ruling ends when an event touche
 changes, or when its ``valid_until`` passes (a tag expires, a reading goes stale). Then every live connection that rests on it is decided again at
 once; a different outcome ends or moves the connection.
 
-A ruling is in the audit log before anybody sees its effect; a repeat of the last one is not written again.
+A ruling is in the audit log before anybody sees its effect; a repeat of the last one is not written again, and requests that arrive together
+share one.
+
+No ruling is kept that an event has overtaken: an event marks every decision under way that it concerns, and such a decision is made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -28,10 +33,17 @@ from isolation.routing.model import App, Decision, Forward, Isolate, Refuse, Sig
 log = structlog.get_logger()
 
 MAX_RULINGS = 50_000
-"""Rulings kept in memory: about 1 KiB each. Beyond it the oldest is forgotten, which costs one more evaluation."""
+"""Rulings kept in memory: about 1 KiB each. Beyond it the oldest is forgotten, with what is open on it: nobody would decide again for that."""
 
-MAX_ATTEMPTS = 4
-"""How often a decision is made anew when events arrive while it is made. Then it is used for this one request and not kept."""
+MAX_ATTEMPTS = 8
+"""How often a decision is made anew when events about the same person arrive while it is made. After that nobody can say what holds."""
+
+CONFIRM_SECONDS = 0.6
+"""How long it may take to decide again for something live. A store that is stuck must not keep open what an event may have ended; the whole has a
+second, of which the event itself spends a tenth."""
+
+TOGETHER = 64
+"""Decisions made again at the same time: as many as share one flush to disk."""
 
 
 class PersonReader(Protocol):
@@ -63,6 +75,15 @@ class Ruling:
     fresh_viewer: bool = True
 
 
+@dataclass(eq=False, slots=True)
+class _Attempt:
+    """A decision under way. ``overtaken``: an event concerns it, so what was read for it may be old. ``over``: its session has ended."""
+
+    session: Session
+    overtaken: bool = False
+    over: bool = False
+
+
 Key = tuple[str, str, str]
 
 
@@ -76,8 +97,9 @@ class Decisions:
         self._clock = clock
         self._rulings: dict[Key, Ruling] = {}
         self._spent: dict[Key, Ruling] = {}  # to tell a repeat from news once the cached ruling is gone
+        self._attempts: set[_Attempt] = set()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._address_matters: dict[str, tuple[App, bool]] = {}
-        self._epoch = 0
         self.evaluations = 0
 
     def cached(self, digest: str, app: App, ip: str) -> Ruling | None:
@@ -87,19 +109,35 @@ class Decisions:
             return ruling
         return None
 
-    async def rule(self, session: Session, app: App, context: Context) -> Ruling:
-        """Decide now, write it down, and keep it. Raises StoreError: then nothing may happen."""
-        key = (session.digest, app.name, str(context.ip) if self._by_address(app) else "")
-        attempts = 0
-        while True:
-            epoch, attempts = self._epoch, attempts + 1
-            ruling = await self._decide(key, session, app, context)
-            if epoch == self._epoch:
-                self._keep(key, ruling)
-                return ruling
-            # Something changed while we read and wrote: what was read may be older than the event that is already handled.
-            if attempts == MAX_ATTEMPTS:
-                return ruling
+    async def rule(self, session: Session, app: App, context: Context) -> Ruling | None:
+        """Return the ruling that holds now: decided, written down, and kept. None where the session ended meanwhile.
+
+        It holds until the caller next waits for something. Raises StoreError: then nothing may happen.
+        """
+        ip = str(context.ip)
+        key = (session.digest, app.name, ip if self._by_address(app) else "")
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        attempt = _Attempt(session)
+        self._attempts.add(attempt)
+        try:
+            async with turn:
+                for _ in range(MAX_ATTEMPTS):
+                    if attempt.over:
+                        return None
+                    # Somebody else may have decided while this one waited for its turn.
+                    ruling = self.cached(session.digest, app, ip)
+                    if ruling is not None:
+                        return ruling
+                    attempt.overtaken = False
+                    ruling = await self._decide(key, session, app, context)
+                    if not attempt.overtaken and not attempt.over:
+                        self._keep(key, ruling)
+                        return ruling
+        finally:
+            self._attempts.discard(attempt)
+        raise StoreError("what is known about this person kept changing while it was read")
 
     async def _decide(self, key: Key, session: Session, app: App, context: Context) -> Ruling:
         person = await self._people.read(session.person_key, session)
@@ -126,7 +164,10 @@ class Decisions:
     def _keep(self, key: Key, ruling: Ruling) -> None:
         for kept in (self._rulings, self._spent):
             if len(kept) >= MAX_RULINGS and key not in kept:
-                kept.pop(next(iter(kept)))
+                oldest = next(iter(kept))
+                del kept[oldest]
+                if kept is self._rulings:
+                    self._live.end(oldest[0], oldest[1], "redecided")
             kept[key] = ruling
 
     def _by_address(self, app: App) -> bool:
@@ -139,44 +180,62 @@ class Decisions:
 
     async def person_changed(self, person_key: str) -> None:
         """Decide again for everything that rests on this person."""
-        self._epoch += 1
-        await self._again([ruling for ruling in self._rulings.values() if ruling.session.person_key == person_key])
+        for attempt in self._attempts:
+            attempt.overtaken |= attempt.session.person_key == person_key
+        await self._again(ruling for ruling in self._rulings.values() if ruling.session.person_key == person_key)
 
     async def everything_changed(self) -> None:
         """Decide again for everything: what changed concerns everybody, or events were missed."""
-        self._epoch += 1
-        await self._again(list(self._rulings.values()))
+        for attempt in self._attempts:
+            attempt.overtaken = True
+        await self._again(self._rulings.values())
 
     async def expired(self) -> None:
         """Decide again what time has ended. Called a few times a second."""
         now = self._clock.now()
-        await self._again([ruling for ruling in self._rulings.values() if ruling.decision.valid_until <= now])
+        await self._again(ruling for ruling in self._rulings.values() if ruling.decision.valid_until <= now)
 
     def session_ended(self, digest: str) -> None:
         """Forget a session and end whatever is live on it."""
+        for attempt in self._attempts:
+            attempt.over |= attempt.session.digest == digest
         for kept in (self._rulings, self._spent):
             for key in [key for key in kept if key[0] == digest]:
                 del kept[key]
         self._live.end(digest, None, "session-ended")
 
-    async def _again(self, rulings: list[Ruling]) -> None:
-        for old in rulings:
-            digest = old.session.digest
-            self._rulings.pop((digest, old.app.name, str(old.context.ip) if self._by_address(old.app) else ""), None)
-            context = Context(
-                now=self._clock.now(), ip=old.context.ip, method=old.context.method, host=old.context.host, path=old.context.path
-            )
-            try:
-                new = await self.rule(old.session, old.app, context)
-            except StoreError as error:
-                # Unreadable is not unchanged: nothing stays open on a ruling that cannot be confirmed.
-                log.error("decision.unconfirmed", app=old.app.name, error=str(error))
-                self._live.end(digest, old.app.name, "redecided")
-                continue
-            why = transition(old.decision, new.decision)
-            if why:
-                ended = self._live.end(digest, old.app.name, why)
-                log.info("decision.moved", app=old.app.name, why=why, connections=ended, reference=new.ref)
+    async def _again(self, rulings: Iterable[Ruling]) -> None:
+        withdrawn = list(rulings)
+        # None of them holds from here on: a request that comes before its turn decides for itself.
+        for ruling in withdrawn:
+            self._rulings.pop(self._key(ruling), None)
+        withdrawn.sort(key=lambda ruling: self._live.count(ruling.session.digest) == 0)  # what is open comes first
+        for start in range(0, len(withdrawn), TOGETHER):
+            await asyncio.gather(*(self._confirm(ruling) for ruling in withdrawn[start : start + TOGETHER]))
+
+    async def _confirm(self, old: Ruling) -> None:
+        """Decide again in place of a ruling that has been withdrawn, and end what may not stay open."""
+        digest, app = old.session.digest, old.app
+        context = Context(
+            now=self._clock.now(), ip=old.context.ip, method=old.context.method, host=old.context.host, path=old.context.path
+        )
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                new = await self.rule(old.session, app, context)
+        except (StoreError, TimeoutError) as error:
+            # Unreadable is not unchanged: nothing stays open on a ruling that cannot be confirmed.
+            ended = self._live.end(digest, app.name, "redecided")
+            log.error("decision.unconfirmed", app=app.name, connections=ended, error=str(error) or "the store takes too long")
+            return
+        if new is None:
+            return  # whoever ended the session has ended its connections
+        why = transition(old.decision, new.decision)
+        if why:
+            ended = self._live.end(digest, app.name, why)
+            log.info("decision.moved", app=app.name, why=why, connections=ended, reference=new.ref)
+
+    def _key(self, ruling: Ruling) -> Key:
+        return (ruling.session.digest, ruling.app.name, str(ruling.context.ip) if self._by_address(ruling.app) else "")
 
 
 def outcome(decision: Decision) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 import structlog
@@ -27,13 +27,14 @@ from isolation.policy.evaluate import consults_address
 from isolation.policy.facts import Context, Facts, Person
 from isolation.policy.model import Action
 from isolation.proxy.exchange import RAW_TARGET, TARGET, UPGRADE
-from isolation.proxy.http import CUT, HttpForwarder
+from isolation.proxy.http import CUT, INTERRUPTED, HttpForwarder
 from isolation.proxy.websocket import OriginRefusedError, Tunneler
 from isolation.routing.decide import decide
 from isolation.routing.model import App, Forward, Isolate, RefusalReason, Refuse, Target
 from isolation.routing.table import RouteTable
 from isolation.routing.target import parse_target
 from isolation.web.answers import FAILURES, Act, failure_for, respond_failure, respond_refusal
+from isolation.web.callers import NOBODY, Callers
 from isolation.web.decisions import Decisions, Ruling, outcome
 from isolation.web.endpoints.hand_off import HandOff
 from isolation.web.endpoints.kit import Site
@@ -50,16 +51,6 @@ MAX_CUTS = 3
 """How often one request is decided again because the decision changed before its response had started."""
 
 Headers = list[tuple[bytes, bytes]]
-
-
-class Forwarding(Protocol):
-    """The data plane: plain requests (:class:`isolation.proxy.http.HttpForwarder`) or WebSockets."""
-
-    async def forward(
-        self, scope: Any, app: App, target: Target, identity: tuple[tuple[bytes, bytes], ...], session: str
-    ) -> None:
-        """Answer the request of ``scope`` from the app. Raises UpstreamError before the response has started."""
-        ...
 
 
 class IdentityHeaders(Protocol):
@@ -93,7 +84,7 @@ class Gate:
         *,
         site: Site,
         routes: Routes,
-        trusted_proxies: Sequence[IPv4Network | IPv6Network],
+        callers: Callers,
         sessions: KnownSessions,
         decisions: Decisions,
         http: HttpForwarder,
@@ -110,7 +101,7 @@ class Gate:
     ) -> None:
         self._site = site
         self._routes = routes
-        self._trusted = tuple(trusted_proxies)
+        self._callers = callers
         self._sessions = sessions
         self._decisions = decisions
         self._http = http
@@ -167,6 +158,7 @@ class Gate:
             await self._own_page(scope, receive, send, host, path)
             return
         headers: Headers = scope["headers"]
+        lost: UpstreamError | None = None
         for _ in range(MAX_CUTS):
             session = self._sessions.known(headers, host)
             ruling = self._decisions.cached(session.digest, app, address) if session is not None else None
@@ -180,23 +172,29 @@ class Gate:
                         await self._carry(scope, app, target, (), "")
                         return
                 session = await self._sessions.find(headers, host)
-                if session is None:
-                    await self._answer(scope, receive, send, self._sign_in(scope, host, target))
-                    return
-                ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
+                if session is not None:
+                    ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
+            if ruling is None:
+                self._metrics.decided("sign-in", app.name)
+                await self._answer(scope, receive, send, self._sign_in(scope, host, target))
+                return
             decision = ruling.decision
             self._metrics.decided(outcome(decision), app.name)
-            if isinstance(decision, Forward):
-                try:
-                    await self._forward(scope, ruling, target)
-                except UpstreamError as error:
-                    if error.code == CUT:
-                        continue
-                    raise
+            if not isinstance(decision, Forward):
+                await self._answer(scope, receive, send, self._instead(scope, ruling, target, address))
                 return
-            await self._answer(scope, receive, send, self._instead(scope, ruling, target, address))
+            if lost is not None:
+                raise lost  # still let in; but the app may have acted on it already, so it is not sent again
+            try:
+                await self._forward(scope, ruling, target)
+            except UpstreamError as error:
+                if error.code not in {CUT, INTERRUPTED}:
+                    raise
+                # The decision changed before the response had started: whoever asked gets what the new one says.
+                lost = error if error.code == INTERRUPTED else None
+                continue
             return
-        raise UpstreamError("the decision about this request kept changing", code=CUT)
+        raise UpstreamError("the decision about this request kept changing", code=INTERRUPTED)
 
     async def _forward(self, scope: Any, ruling: Ruling, target: Target) -> None:
         identity = (
@@ -320,7 +318,7 @@ class Gate:
         ruling = self._decisions.cached(session.digest, app, address)
         if ruling is None:
             ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
-        if not isinstance(ruling.decision, Isolate):
+        if ruling is None or not isinstance(ruling.decision, Isolate):
             return None
         self._remember_address(session.digest, address)
         return self._grant(ruling, target.host)
@@ -334,6 +332,8 @@ class Gate:
         document: dict[str, Any] = {"session": session.id, "idp": session.idp, "iat": int(session.created_at)}
         if app is not None:
             ruling = await self._decisions.rule(session, app, self._context(scope, scope[TARGET], self._person_address(scope)))
+            if ruling is None:
+                return self._hand_off.unauthorized(scope["headers"], host)
             document |= {
                 "id": ruling.person.key,
                 "email": ruling.person.email,
@@ -364,13 +364,16 @@ class Gate:
         if session is None or (address is None and consults_address(app.policy)):
             await self._answer(scope, receive, send, self._ended(scope, app))
             return
-        address = address or "0.0.0.0"  # noqa: S104 - nobody's address: no policy of this app asks for one
+        address = address or NOBODY  # no policy of this app asks for one
         scope["client"] = (address, 0)
         scope["scheme"] = self._site.scheme
         for _ in range(MAX_CUTS):
             ruling = self._decisions.cached(session.digest, app, address)
             if ruling is None:
                 ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
+            if ruling is None:
+                await self._answer(scope, receive, send, self._ended(scope, app))
+                return
             self._metrics.rendered(outcome(ruling.decision), app.name)
             if not isinstance(ruling.decision, Forward | Isolate):
                 await self._answer(scope, receive, send, self._instead(scope, ruling, target, address))
@@ -382,7 +385,7 @@ class Gate:
                     continue
                 raise
             return
-        raise UpstreamError("the decision about this request kept changing", code=CUT)
+        raise UpstreamError("the decision about this request kept changing", code=INTERRUPTED)
 
     # ------------------------------------------------------------------ small things
 
@@ -401,31 +404,13 @@ class Gate:
         self._viewer_addresses[digest] = address
 
     def _person_address(self, scope: Any) -> str:
-        """Return the person's address, and put it and the public scheme into the scope for the data plane.
-
-        ``X-Forwarded-For`` counts only as far as trusted proxies wrote it: the right-most address that is not one of theirs.
-        """
+        """Return the person's address, and put it and the public scheme into the scope for the data plane."""
         client = scope["client"]
-        address: str = client[0] if client else "0.0.0.0"  # noqa: S104 - a transport without an address: matches no rule
-        if self._trusted and self._is_trusted(address):
-            lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-            for hop in reversed(b",".join(lines).decode("latin-1").split(",")):
-                candidate = hop.strip()
-                if not candidate:
-                    continue
-                try:
-                    address = str(ip_address(candidate))
-                except ValueError:
-                    break
-                if not self._is_trusted(address):
-                    break
-            scope["client"] = (address, 0)
-        scope["scheme"] = self._site.scheme if scope["type"] != "websocket" else scope["scheme"]
+        address = self._callers.address(client[0] if client else NOBODY, scope["headers"])
+        scope["client"] = (address, 0)
+        if scope["type"] != "websocket":
+            scope["scheme"] = self._site.scheme
         return address
-
-    def _is_trusted(self, address: str) -> bool:
-        found = ip_address(address.partition("%")[0])
-        return any(found in network for network in self._trusted)
 
     def _not_found(self, scope: Any) -> Response:
         acts = (Act("Your apps", f"{self._site.auth_origin}/"),)

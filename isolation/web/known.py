@@ -1,13 +1,14 @@
 """Sessions this worker knows, so that a request costs a dictionary lookup and not a signature check and a read of the store.
 
 An entry ends when the store says that a session ended (an event, within a tenth of a second), and is checked against its own expiry at
-every use. A session that ends while it is being read is not kept: the epoch tells.
+every use. A session whose end arrives while it is being read is not given out any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -23,8 +24,17 @@ log = structlog.get_logger()
 MAX_KNOWN = 100_000
 """Cookie headers remembered: about 1 KiB each with what they lead to."""
 
+MAX_ENDED = 100_000
+"""Ended sessions remembered, so that a read that was under way does not bring one back. A read takes milliseconds; the oldest are long done with."""
+
+MAX_READS = 8
+"""How often a session is read anew when everything known was dropped meanwhile."""
+
 TOUCH_SECONDS = 60.0
-"""How often "last seen" is worth writing down; idle times are counted in minutes."""
+"""How often "last seen" is worth writing down; idle times are counted in minutes. After a failure as well: a disk that is full is not asked by every request."""
+
+
+_Place = tuple[str, bytes]
 
 
 class SessionStore(Protocol):
@@ -51,8 +61,10 @@ class KnownSessions:
         self._cookies = cookies
         self._site = site
         self._clock = clock
-        self._by_cookie: dict[tuple[str, bytes], Session] = {}
+        self._by_cookie: dict[_Place, Session] = {}
+        self._places: dict[str, list[_Place]] = {}  # where in it each session stands
         self._by_digest: dict[str, Session] = {}
+        self._ended: dict[str, None] = {}
         self._epoch = 0
         self._touching: dict[str, asyncio.Task[None]] = {}
         self._marker = f"{cookies.session_name}=".encode()
@@ -67,9 +79,9 @@ class KnownSessions:
             return None
         now = self._clock.now()
         if not session.is_live(now):
-            del self._by_cookie[host, cookie]
+            self._drop(session.digest)
             return None
-        if now - session.last_seen_at > TOUCH_SECONDS:
+        if now - session.last_seen_at > min(TOUCH_SECONDS, session.idle_seconds / 4):
             self._touch(session)
         return session
 
@@ -81,52 +93,79 @@ class KnownSessions:
         secret = self._cookies.read_session(headers, self._site.authority(host))
         if secret is None:
             return None
-        epoch = self._epoch
-        session = await self._store.get(secret)
-        if session is None or not session.is_live(self._clock.now()):
-            return None
+        session = await self._read(lambda: self._store.get(secret))
         cookie = _cookie(headers)
-        if epoch == self._epoch and cookie is not None:
+        if session is not None and cookie is not None:
             if len(self._by_cookie) >= MAX_KNOWN:
-                self._by_cookie.pop(next(iter(self._by_cookie)))
+                self._drop(next(iter(self._by_cookie.values())).digest)
             self._by_cookie[host, cookie] = session
+            self._places.setdefault(session.digest, []).append((host, cookie))
         return session
 
     async def by_digest(self, digest: str) -> Session | None:
         """Return a live session by its digest (renderer traffic carries no cookie), or None. Raises StoreError."""
+        now = self._clock.now()
         session = self._by_digest.get(digest)
-        if session is not None and session.is_live(self._clock.now()):
+        if session is not None and session.is_live(now):
+            if now - session.last_seen_at > min(TOUCH_SECONDS, session.idle_seconds / 4):
+                self._touch(session)  # somebody who works in the viewer for hours sends no request of their own
             return session
-        epoch = self._epoch
-        session = await self._store.by_digest(digest)
-        if session is not None and epoch == self._epoch:
+        session = await self._read(lambda: self._store.by_digest(digest))
+        if session is not None:
             self._by_digest[digest] = session
         return session
+
+    async def _read(self, read: Callable[[], Awaitable[Session | None]]) -> Session | None:
+        """Read a session that is live when this returns, as far as the events tell that have arrived. Raises StoreError."""
+        for _ in range(MAX_READS):
+            epoch = self._epoch
+            session = await read()
+            if session is None or not session.is_live(self._clock.now()) or session.digest in self._ended:
+                return None
+            if epoch == self._epoch:
+                return session
+        raise StoreError("sessions kept changing while one was read")
 
     def carries_cookie(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """Say whether a request carries a session cookie of ours at all, good or bad."""
         return any(name == b"cookie" and self._marker in value for name, value in headers)
 
+    def ended(self, digest: str) -> None:
+        """Forget a session that has ended, for good."""
+        if len(self._ended) >= MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+        self._ended[digest] = None
+        self._drop(digest)
+
     def forget(self) -> None:
-        """Forget everything: a session ended, or may have."""
+        """Forget everything: any session may have ended."""
         self._epoch += 1
         self._by_cookie.clear()
+        self._places.clear()
         self._by_digest.clear()
+
+    def _drop(self, digest: str) -> None:
+        for place in self._places.pop(digest, ()):
+            self._by_cookie.pop(place, None)
+        self._by_digest.pop(digest, None)
 
     def _touch(self, session: Session) -> None:
         if session.digest in self._touching:
             return
 
         async def work() -> None:
+            now = self._clock.now()
             try:
-                touched = await self._store.touch(session)
-                for kept in (self._by_cookie, self._by_digest):
-                    for key in [key for key, value in kept.items() if value.digest == session.digest]:
-                        kept[key] = touched  # type: ignore[index]
+                await self._store.touch(session)
             except StoreError as error:
                 log.warning("session.not-touched", session=session.id, error=str(error))
             finally:
-                self._touching.pop(session.digest, None)
+                del self._touching[session.digest]
+            seen = replace(session, last_seen_at=now)
+            for place in self._places.get(session.digest, ()):
+                self._by_cookie[place] = seen
+            if session.digest in self._by_digest:
+                self._by_digest[session.digest] = seen
 
         self._touching[session.digest] = asyncio.get_running_loop().create_task(work())
 
