@@ -102,7 +102,9 @@ async def known_person(store: Store, settings: Settings, text: str) -> PersonRec
             key, as_of=profile.as_of, email=profile.email, name=profile.name, user_type=profile.user_type, enabled=profile.enabled
         )
         reading = await reader.groups_of(oid)
-        await people.record_groups(key, reading.groups or (), profile.as_of if reading.as_of is None else reading.as_of, complete=True)
+        await people.record_groups(
+            key, reading.groups or (), profile.as_of if reading.as_of is None else reading.as_of, complete=True
+        )
     except ProviderError as error:
         raise IsolationError(f"the store does not know {text!r}, and the directory could not be asked: {error}") from error
     finally:

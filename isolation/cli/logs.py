@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -24,6 +26,20 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
         if key != "code" or not (isinstance(event[key], (str, int)) and len(str(event[key])) <= 40):
             event[key] = "[removed]"
     return event
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    structlog.get_logger().critical("process.crashed", error=kind.__name__, exc_info=(kind, error, trace))
+
+
+def _thread_crashed(args: threading.ExceptHookArgs) -> None:
+    error = args.exc_value
+    structlog.get_logger().critical(
+        "thread.crashed",
+        error=args.exc_type.__name__,
+        thread=args.thread.name if args.thread is not None else "",
+        exc_info=(args.exc_type, error, args.exc_traceback) if error is not None else None,
+    )
 
 
 def configure(process: str, *, level: str = "info", style: str = "json") -> None:
@@ -63,6 +79,10 @@ def configure(process: str, *, level: str = "info", style: str = "json") -> None
             ],
         )
     )
+    # What nobody caught is a line like any other: whoever reads these logs reads JSON.
+    logging.captureWarnings(True)
+    sys.excepthook = _crashed
+    threading.excepthook = _thread_crashed
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)

@@ -9,14 +9,18 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
+import structlog
 import uvloop
 
 from isolation.cli import context, logs
 from isolation.cli.bootstrap import Bootstrap
 from isolation.cli.supervisor import standard_input, wait_for_end_of_input
 from isolation.clock import SystemClock
+from isolation.errors import IsolationError
 from isolation.settings.model import Settings
 from isolation.wiring import Listeners, Worker, node_addresses, run_sync, sync_once
+
+log = structlog.get_logger()
 
 
 def worker() -> None:
@@ -72,11 +76,23 @@ async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
 
 
 async def _supervised(name: str, work: Callable[[Bootstrap, Settings, asyncio.Event], Awaitable[None]]) -> None:
-    """Read the bootstrap, then work until SIGTERM or until the supervisor is gone."""
+    """Read the bootstrap, then work until SIGTERM or until the supervisor is gone. What ends it early is one line in the log, and exit status 1."""
     reader = await standard_input()
     bootstrap = Bootstrap.decode(await reader.readline())
-    settings = bootstrap.settings()
-    logs.configure(name, level=settings.log_level, style=settings.log_format)
+    logs.configure(name)
+    try:
+        settings = bootstrap.settings()
+        logs.configure(name, level=settings.log_level, style=settings.log_format)
+        await _until_told(reader, lambda stop: work(bootstrap, settings, stop))
+    except IsolationError as error:
+        log.error("process.cannot-run", code=error.code, error=str(error))
+        raise SystemExit(1) from error
+    except Exception as error:
+        log.critical("process.crashed", error=type(error).__name__, exc_info=True)
+        raise SystemExit(1) from error
+
+
+async def _until_told(reader: asyncio.StreamReader, work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -84,6 +100,6 @@ async def _supervised(name: str, work: Callable[[Bootstrap, Settings, asyncio.Ev
     ended = loop.create_task(wait_for_end_of_input(reader))
     ended.add_done_callback(lambda _: stop.set())
     try:
-        await work(bootstrap, settings, stop)
+        await work(stop)
     finally:
         ended.cancel()

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -44,17 +44,17 @@ class Spec:
 
 
 class Supervisor:
-    """Runs children until told to stop."""
+    """Runs children until told to stop. ``gone``: called with the name and process id of every child that has ended, however it did."""
 
     def __init__(
-        self, specs: Sequence[Spec], clock: Clock, *, restarted: Callable[[str, int], Awaitable[None]] | None = None
+        self, specs: Sequence[Spec], clock: Clock, *, gone: Callable[[str, int], None] = lambda _name, _pid: None
     ) -> None:
         self._specs = list(specs)
         self._clock = clock
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
-        self._restarted = restarted
+        self._gone = gone
 
     @property
     def pids(self) -> dict[str, int]:
@@ -118,15 +118,15 @@ class Supervisor:
                 "process.ended", name=spec.name, pid=process.pid, exit_status=code, lived=round(lived, 1), restart_in=backoff
             )
             _kill_group(process.pid)
-            await asyncio.sleep(backoff)
-            backoff = min(LAST_BACKOFF, backoff * 4)
-            try:
-                await self._launch(spec)
-            except OSError as error:
-                log.error("process.cannot-start", name=spec.name, error=str(error))
-            else:
-                if self._restarted is not None:
-                    await self._restarted(spec.name, self._processes[spec.name].pid)
+            self._gone(spec.name, process.pid)
+            while True:
+                await asyncio.sleep(backoff)
+                backoff = min(LAST_BACKOFF, backoff * 4)
+                try:
+                    await self._launch(spec)
+                    break
+                except OSError as error:
+                    log.error("process.cannot-start", name=spec.name, error=str(error), again_in=backoff)
 
     async def _end(self, name: str) -> None:
         process = self._processes.get(name)
@@ -144,6 +144,7 @@ class Supervisor:
                 log.warning("process.killed", name=name, pid=process.pid)
         _kill_group(process.pid)
         await process.wait()
+        self._gone(name, process.pid)
         log.info("process.stopped", name=name, pid=process.pid)
 
 

@@ -38,10 +38,11 @@ class Problem:
 
 @dataclass(slots=True)
 class Document:
-    """A configuration file as plain values, with the line of every path in it."""
+    """A configuration file as plain values, with the line of every path in it. ``text``: what they were read from."""
 
     file: str
     data: Any
+    text: str = ""
     lines: dict[Location, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -84,7 +85,7 @@ def read(path: Path) -> Document:
 
 def parse(text: str, file: str = "<text>") -> Document:
     """Parse YAML text. Whatever is wrong with it ends up in ``problems``; nothing is raised."""
-    document = Document(file=file, data={})
+    document = Document(file=file, data={}, text=text)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable
+import ssl
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from isolation.settings.schema import CLOUDS, AppSection, CloudEndpoints, Config
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome of reading a file. ``settings`` is None exactly when a problem is an error."""
+    """The outcome of reading a file. ``settings`` is None exactly when a problem is an error. ``text``: what was checked."""
 
     file: str
     settings: Settings | None
     problems: tuple[Problem, ...]
+    text: str = ""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -48,10 +50,15 @@ def load(path: Path) -> Loaded:
 
 def require(path: Path) -> Settings:
     """Return the settings at ``path``. Raises :class:`ConfigurationError` with every problem."""
+    return require_with_text(path)[0]
+
+
+def require_with_text(path: Path) -> tuple[Settings, str]:
+    """Return the settings at ``path`` and the very text they were read from. Raises :class:`ConfigurationError` with every problem."""
     loaded = load(path)
     if loaded.settings is None:
         raise ConfigurationError(f"the configuration cannot be used:\n{loaded.report()}")
-    return loaded.settings
+    return loaded.settings, loaded.text
 
 
 def check(document: Document, base: Path) -> Loaded:
@@ -72,7 +79,7 @@ def check(document: Document, base: Path) -> Loaded:
     problems = tuple(sorted(set(document.problems)))
     if any(problem.severity == "error" for problem in problems):
         settings = None
-    return Loaded(document.file, settings, problems)
+    return Loaded(document.file, settings, problems, document.text)
 
 
 def _note_schema_problems(document: Document, error: ValidationError) -> None:
@@ -233,8 +240,10 @@ def _app(
     parts = urlsplit(app.upstream)
     tls = parts.scheme == "https"
     authority = base / app.upstream_ca if app.upstream_ca else None
-    if authority is not None and not authority.is_file():
-        document.problem(("apps", index, "upstream_ca"), f"{authority} is not a file")
+    if authority is not None:
+        _try_certificates(
+            document, ("apps", index, "upstream_ca"), authority, lambda: ssl.create_default_context(cafile=str(authority))
+        )
     # Derived from names that do not change, so that an app can pin it: https://developers.cloudflare.com AUD tag.
     audience = app.aud or hashlib.sha256(f"{configuration.auth_host}\n{app.name}".encode()).hexdigest()
     return App(
@@ -314,7 +323,21 @@ def _tls(document: Document, configuration: Configuration, base: Path) -> tuple[
     for name, file in zip(("certificate", "key"), files, strict=True):
         if not file.is_file():
             document.problem(("tls", name), f"{file} is not a file")
+    if all(file.is_file() for file in files):
+        _try_certificates(document, ("tls",), files[0], lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files))
     return files
+
+
+def _try_certificates(document: Document, path: Location, file: Path, use: Callable[[], object]) -> None:
+    """Use certificates as they will be used: a running router must not find out only when it has stopped the old one."""
+    try:
+        use()
+    except ssl.SSLError as error:
+        document.problem(
+            path, f"{file}: certificate and key cannot be used ({(error.reason or 'no PEM data').lower().replace('_', ' ')})"
+        )
+    except OSError as error:
+        document.problem(path, f"{file} cannot be read: {error.strerror or error}")
 
 
 def _address(value: str) -> tuple[str, int]:
