@@ -100,7 +100,7 @@ class Tab:
         self.pump: FramePump | None = None
         self._wired = asyncio.Event()
         # A dying browser first closes its pages; whether it is the page or the browser that went shows a moment later.
-        page.on("close", lambda _: asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._page_closed, page))
+        page.on("close", self._closing)
         page.on("crash", lambda _: self._page_crashed(page))
         self.tasks.start(self._wire(page))
 
@@ -285,6 +285,9 @@ class Tab:
             self.viewer.close(code)
             self.viewer = None
         self.tasks.close()
+
+    def _closing(self, page: Page) -> None:
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._page_closed, page)
 
     def _page_closed(self, page: Page) -> None:
         if page is not self.page or self._ended:

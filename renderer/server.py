@@ -213,9 +213,14 @@ class _Page:
             self._connection.transport.abort()
 
     async def _write(self) -> None:
-        while True:
-            message = await self._out.get()
-            await self._connection.send(encode(message))
-            if isinstance(message, Closed):
-                await self._connection.close()
-                return
+        try:
+            while True:
+                message = await self._out.get()
+                await self._connection.send(encode(message))
+                if isinstance(message, Closed):
+                    await self._connection.close()
+                    return
+        except WireError as problem:
+            # Our own codec refuses what we made: a bug of ours. The viewer starts anew rather than wait for ever.
+            log.exception("viewer.unsendable", extra={"why": str(problem)})
+            self._connection.transport.abort()

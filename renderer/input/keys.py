@@ -74,6 +74,9 @@ _MAC_COMMANDS = {"Backspace": "deleteToBeginningOfLine", "Delete": "deleteToEndO
 
 def linux_key(key: Key) -> Key:
     """Translate a key of a Command keyboard to what the same intention is on Linux."""
+    if key.key == "Meta":
+        modifiers = key.modifiers & ~META | (CTRL if key.down else 0)
+        return replace(key, key="Control", code="ControlRight" if key.location == 2 else "ControlLeft", modifiers=modifiers)
     if key.modifiers & META and not key.modifiers & CTRL:
         rest = key.modifiers & ~META
         if key.key in _MAC_MOVES:
@@ -84,8 +87,6 @@ def linux_key(key: Key) -> Key:
         return replace(key, modifiers=rest | CTRL)
     if key.modifiers & ALT and key.key in {"ArrowLeft", "ArrowRight", "Backspace", "Delete"}:
         return replace(key, modifiers=key.modifiers & ~ALT | CTRL)  # by words
-    if key.key == "Meta":
-        return replace(key, key="Control", code="ControlLeft" if key.location != 2 else "ControlRight")
     return key
 
 

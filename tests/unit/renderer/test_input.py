@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renderer.cdp import Event, Tasks
+from renderer.input.dispatch import Dispatcher
+from renderer.input.keys import ALT, CTRL, META, SHIFT, key_event
+from renderer.input.validate import (
+    INPUT_BURST,
+    INPUT_RATE,
+    MAX_QUEUE,
+    NAVIGATION_BURST,
+    Controls,
+    InputGate,
+    InputQueue,
+    Verdict,
+)
+from renderer.wire import messages as m
+from renderer.wire.codec import MAX_WHEEL
+
+OPEN = Controls.of({"clipboard": "both", "keyboard": True, "print": True})
+SHUT = Controls.of({})
+KEY = m.Key(True, "a", "KeyA", 0, 0, False)
+
+
+def move(x: int, buttons: int = 0) -> m.Pointer:
+    return m.Pointer(m.PointerKind.MOVE, x, 0, 0, buttons, 0, 0)
+
+
+DOWN = m.Pointer(m.PointerKind.DOWN, 1, 1, 0, 1, 1, 0)
+
+
+# ---------------------------------------------------------------- controls
+
+
+@pytest.mark.parametrize(
+    ("clipboard", "paste", "copy"),
+    [("none", False, False), ("to_app", True, False), ("from_app", False, True), ("both", True, True), ("all", False, False)],
+)
+def test_clipboard_directions(clipboard: str, paste: bool, copy: bool) -> None:
+    controls = Controls.of({"clipboard": clipboard, "keyboard": True})
+    gate = InputGate()
+    assert (gate.judge(m.Paste("x"), controls, 0) is Verdict.ACCEPT) is paste
+    assert (gate.judge(m.CopyRequest(False), controls, 0) is Verdict.ACCEPT) is copy
+
+
+@pytest.mark.parametrize("message", [KEY, m.Text("a"), m.Composition("a", 0, 1), m.Paste("a")])
+def test_without_keyboard_nothing_is_typed_by_any_way(message: m.ToRenderer) -> None:
+    controls = Controls.of({"clipboard": "both", "keyboard": False})
+    assert InputGate().judge(message, controls, 0) is m.NoticeCode.KEYBOARD_BLOCKED
+
+
+def test_what_is_missing_is_forbidden() -> None:
+    assert Controls(to_app=False, from_app=False, keyboard=False, printing=False) == SHUT
+    assert Controls.of({"keyboard": "yes", "clipboard": True}) == SHUT
+
+
+def test_without_keyboard_the_mouse_still_works() -> None:
+    for message in (move(1), DOWN, m.Wheel(0, 0, 0, 1, 0), m.Navigate("/"), m.Ack(1), m.ClosePage()):
+        assert InputGate().judge(message, SHUT, 0) is Verdict.ACCEPT
+
+
+# ---------------------------------------------------------------- rates
+
+
+def test_a_flood_is_dropped_and_a_person_is_not() -> None:
+    gate = InputGate()
+    verdicts = [gate.judge(KEY, OPEN, 0.0) for _ in range(5000)]
+    assert verdicts.count(Verdict.ACCEPT) == int(INPUT_BURST)
+    assert gate.judge(KEY, OPEN, 1.0) is Verdict.ACCEPT
+    assert all(InputGate().judge(move(n), OPEN, n / INPUT_RATE) is Verdict.ACCEPT for n in range(2000))
+
+
+def test_pasting_and_navigating_have_their_own_rates() -> None:
+    gate = InputGate()
+    big = m.Paste("x" * 200_000)
+    assert [gate.judge(big, OPEN, 0) for _ in range(4)] == [Verdict.ACCEPT] * 2 + [Verdict.DROP] * 2
+    verdicts = [gate.judge(m.Navigate("/"), OPEN, 0) for _ in range(100)]
+    assert verdicts.count(Verdict.ACCEPT) == int(NAVIGATION_BURST)
+
+
+def test_a_clock_that_goes_back_gives_nothing_away() -> None:
+    gate = InputGate()
+    for _ in range(5000):
+        gate.judge(KEY, OPEN, 10.0)
+    assert gate.judge(KEY, OPEN, 5.0) is Verdict.DROP
+
+
+# ---------------------------------------------------------------- order
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(move, st.integers(0, 9)),
+            st.just(DOWN),
+            st.just(KEY),
+            st.builds(m.Wheel, st.just(0), st.just(0), st.integers(-9, 9), st.integers(-9, 9), st.just(0)),
+        ),
+        max_size=200,
+    )
+)
+def test_the_queue_keeps_order_and_sums(messages: list[m.ToRenderer]) -> None:
+    queue = InputQueue()
+    for message in messages:
+        assert queue.put(message) or len(queue) == MAX_QUEUE
+    out: list[m.ToRenderer] = []
+    while (message := queue.get()) is not None:
+        out.append(message)
+    if len(messages) <= MAX_QUEUE:
+        steady = (m.Key, m.Text)
+        assert [x for x in out if isinstance(x, steady) or x == DOWN] == [
+            x for x in messages if isinstance(x, steady) or x == DOWN
+        ]
+        assert sum(x.dy for x in out if isinstance(x, m.Wheel)) == sum(x.dy for x in messages if isinstance(x, m.Wheel))
+        for one, two in itertools.pairwise(out):
+            assert not (isinstance(one, m.Wheel) and isinstance(two, m.Wheel))
+            assert not (isinstance(one, m.Pointer) and isinstance(two, m.Pointer) and one.kind is two.kind is m.PointerKind.MOVE)
+
+
+def test_moves_merge_and_clicks_do_not_wait() -> None:
+    queue = InputQueue()
+    for x in range(10_000):
+        assert queue.put(move(x % 30_000))
+    assert queue.put(DOWN)
+    assert len(queue) == 2
+    assert queue.put(move(1, buttons=1))  # a drag is another movement than the one before the press
+    assert [queue.get(), queue.get(), queue.get(), queue.get()] == [move(9999), DOWN, move(1, buttons=1), None]
+
+
+def test_the_queue_is_bounded() -> None:
+    queue = InputQueue()
+    assert all(queue.put(KEY) for _ in range(MAX_QUEUE))
+    assert not queue.put(KEY)
+    queue.clear()
+    assert queue.get() is None
+
+
+def test_wheels_do_not_add_up_past_their_range() -> None:
+    queue = InputQueue()
+    for _ in range(5):
+        queue.put(m.Wheel(0, 0, 0, MAX_WHEEL - 1, 0))
+    assert len(queue) == 5
+
+
+# ---------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "modifiers", "mac", "expected"),
+    [
+        ("a", "KeyA", 0, False, {"type": "keyDown", "text": "a", "windowsVirtualKeyCode": 65, "modifiers": 0}),
+        ("A", "KeyA", SHIFT, False, {"type": "keyDown", "text": "A", "windowsVirtualKeyCode": 65, "modifiers": SHIFT}),
+        ("a", "KeyA", CTRL, False, {"type": "rawKeyDown", "windowsVirtualKeyCode": 65, "modifiers": CTRL}),
+        ("a", "KeyA", META, True, {"type": "rawKeyDown", "windowsVirtualKeyCode": 65, "modifiers": CTRL}),
+        ("a", "KeyA", META, False, {"type": "rawKeyDown", "windowsVirtualKeyCode": 65, "modifiers": META}),
+        ("с", "KeyC", CTRL, False, {"type": "rawKeyDown", "windowsVirtualKeyCode": 67}),
+        ("@", "KeyQ", CTRL | ALT, False, {"type": "keyDown", "text": "@"}),
+        ("€", "KeyE", CTRL | ALT, False, {"type": "keyDown", "text": "€"}),
+        ("x", "KeyX", CTRL | ALT, False, {"type": "rawKeyDown"}),
+        ("@", "KeyL", ALT, True, {"type": "keyDown", "text": "@"}),
+        ("Enter", "Enter", 0, False, {"type": "keyDown", "text": "\r", "windowsVirtualKeyCode": 13}),
+        ("Tab", "Tab", 0, False, {"type": "rawKeyDown", "windowsVirtualKeyCode": 9}),
+        ("F5", "F5", 0, False, {"type": "rawKeyDown", "windowsVirtualKeyCode": 116}),
+        ("5", "Numpad5", 0, False, {"type": "keyDown", "text": "5", "windowsVirtualKeyCode": 101}),
+        ("ArrowLeft", "ArrowLeft", META | SHIFT, True, {"key": "Home", "code": "Home", "modifiers": SHIFT, "windowsVirtualKeyCode": 36}),
+        ("ArrowDown", "ArrowDown", META, True, {"key": "End", "modifiers": CTRL}),
+        ("ArrowRight", "ArrowRight", ALT, True, {"key": "ArrowRight", "modifiers": CTRL}),
+        ("Backspace", "Backspace", META, True, {"commands": ["deleteToBeginningOfLine"]}),
+        ("Meta", "MetaRight", META, True, {"key": "Control", "code": "ControlLeft"}),
+        ("Dead", "BracketLeft", 0, False, {"type": "rawKeyDown"}),
+        ("👍", "", 0, False, {"type": "keyDown", "text": "👍", "windowsVirtualKeyCode": 0}),
+        ("ß", "Minus", 0, False, {"type": "keyDown", "text": "ß", "windowsVirtualKeyCode": 189}),
+    ],
+)  # fmt: skip
+def test_keys(key: str, code: str, modifiers: int, mac: bool, expected: dict[str, object]) -> None:
+    event = key_event(m.Key(True, key, code, 0, modifiers, False), mac=mac)
+    assert {name: event.get(name) for name in expected} == expected
+    up = key_event(m.Key(False, key, code, 0, modifiers, False), mac=mac)
+    assert up["type"] == "keyUp"
+    assert "text" not in up
+
+
+@given(st.text(min_size=1, max_size=8), st.text(max_size=8), st.integers(0, 15), st.booleans(), st.booleans())
+def test_any_key_gives_an_event(key: str, code: str, modifiers: int, mac: bool, down: bool) -> None:
+    event = key_event(m.Key(down, key, code, 0, modifiers, False), mac=mac)
+    assert isinstance(event["windowsVirtualKeyCode"], int)
+
+
+# ---------------------------------------------------------------- dispatch
+
+
+class FakePage:
+    """A page that answers commands only when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.listeners: dict[str, Any] = {}
+        self.hanging = False
+
+    async def send(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.sent.append((method, params or {}))
+        if self.hanging:
+            await asyncio.Event().wait()
+        return {}
+
+    def on(self, event: str, f: Any) -> None:
+        self.listeners[event] = f
+
+    async def detach(self) -> None:
+        pass
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0.01)
+
+    def drag(self, event: Event) -> None:
+        self.listeners["Input.dragIntercepted"](event)
+
+
+async def nothing(_: object) -> None:
+    return None
+
+
+async def dispatcher(page: FakePage) -> tuple[Dispatcher, Tasks]:
+    tasks = Tasks("test")
+    made = Dispatcher(page, tasks, nothing, nothing)
+    await made.start()
+    page.sent.clear()
+    return made, tasks
+
+
+async def test_a_click_passes_a_page_that_does_not_answer_moves() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    page.hanging = True
+    for x in range(10_000):
+        made.put(move(x % 30_000))
+    made.put(DOWN)
+    async with asyncio.timeout(5):
+        await page.until(lambda: any(params.get("type") == "mousePressed" for _, params in page.sent))
+    assert len(page.sent) <= 4
+    tasks.close()
+
+
+async def test_keys_go_in_order_while_the_page_hangs() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    page.hanging = True
+    for letter in "hello":
+        made.put(m.Key(True, letter, "", 0, 0, False))
+    async with asyncio.timeout(5):
+        await page.until(lambda: len(page.sent) >= 5)
+    assert [params["key"] for _, params in page.sent] == list("hello")
+    tasks.close()
+
+
+async def test_a_drag_becomes_drag_events_and_ends_with_a_release() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    made.put(DOWN)
+    made.put(move(5, buttons=1))
+    await asyncio.sleep(0.05)
+    page.drag({"data": {"items": []}})
+    made.put(move(9, buttons=1))
+    await asyncio.sleep(0.05)
+    made.put(m.Pointer(m.PointerKind.UP, 9, 0, 0, 0, 1, 0))
+    await asyncio.sleep(0.05)
+    kinds = [params["type"] for _, params in page.sent]
+    assert kinds == ["mousePressed", "mouseMoved", "dragEnter", "dragOver", "dragOver", "drop", "mouseReleased"]
+    tasks.close()
