@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 NOBODY = "0.0.0.0"  # noqa: S104 - a transport without an address: matches no rule that names networks
@@ -22,7 +23,7 @@ class Callers:
         ``X-Forwarded-For`` counts only as far as trusted proxies wrote it: read from its right end, the first address that is not one of theirs. Whatever
         stands left of that, or of something that is no address, may have been made up.
         """
-        address = _plain(peer) or NOBODY
+        address = _peer(peer) or NOBODY
         if not self._trusted or not self._is_trusted(address):
             return address
         lines = [value for name, value in headers if name == b"x-forwarded-for"]
@@ -51,3 +52,8 @@ def _plain(text: str) -> str | None:
         return None
     mapped = getattr(found, "ipv4_mapped", None)
     return str(mapped or found)
+
+
+_peer = lru_cache(maxsize=4_096)(_plain)
+"""The same, remembered: reading an address costs as much as the rest of a known session's decision, and a peer sends many requests.
+For transports' addresses only, which are short; what a header says is not kept."""
