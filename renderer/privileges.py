@@ -136,6 +136,7 @@ def open_the_way(readable: Sequence[Path], writable: Sequence[Path], blockers: I
     Raises :class:`PrivilegeError` when the kernel or the container does not allow mounts.
     """
     libc = ctypes.CDLL(None, use_errno=True)
+    os.umask(0o022)  # the directories on the way are for the other account to walk through, whatever our parent's umask was
     _call("unshare the mount namespace", libc.unshare(_CLONE_NEWNS))
     _mount(libc, "none", "/", None, _MS_REC | _MS_PRIVATE)  # nothing of what follows leaks back
     for blocker in _outermost(blockers):

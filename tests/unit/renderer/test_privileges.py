@@ -101,12 +101,13 @@ sys.path.insert(0, {checkout!r})
 from renderer import privileges as p
 shut = Path({place!r}) / "shut"
 who = p.unprivileged_identity()
-p.open_the_way([shut / "needed"], [], [shut])
-assert not p.barred([shut / "needed"], who)
+needed = shut / "deep" / "down"
+p.open_the_way([needed], [], [shut])
+assert not p.barred([needed], who)
 os.setgroups([]); os.setresgid(who.gid, who.gid, who.gid); os.setresuid(who.uid, who.uid, who.uid)
-print(sorted(os.listdir(shut)), (shut / "needed" / "file").read_text())
+print(sorted(os.listdir(shut)), (needed / "file").read_text())
 try:
-    (shut / "needed" / "new").write_text("x")
+    (needed / "new").write_text("x")
 except OSError as problem:
     print("read-only", problem.errno)
 """
@@ -114,9 +115,10 @@ except OSError as problem:
 
 @as_root
 def test_only_what_is_needed_shows_and_nothing_leaks_back(place: Path) -> None:
-    (place / "shut" / "needed").mkdir(parents=True)
-    (place / "shut" / "needed" / "file").write_text("content")
-    (place / "shut" / "needed").chmod(0o777)
+    needed = place / "shut" / "deep" / "down"
+    needed.mkdir(parents=True)
+    (needed / "file").write_text("content")
+    needed.chmod(0o777)
     (place / "shut" / "secret").write_text("of root")
     (place / "shut").chmod(0o700)
     done = subprocess.run(
@@ -125,8 +127,9 @@ def test_only_what_is_needed_shows_and_nothing_leaks_back(place: Path) -> None:
         text=True,
         timeout=30,
         check=False,
+        umask=0o077,  # as under ``isolation serve``
     )
-    assert done.stdout == "['needed'] content\nread-only 30\n", done.stderr
+    assert done.stdout == "['deep'] content\nread-only 30\n", done.stderr
     assert (place / "shut" / "secret").read_text() == "of root"  # outside, all is as it was
 
 
