@@ -49,7 +49,7 @@ isolation:
     include: [{{user_risk: {{at_least: high}}}}]
   - name: Contractors
     include: [{{azureAD: {{id: {contractors}, name: Contractors}}}}]
-risk: {{unknown: isolate, stale_after: 15m, poll_interval: 5s}}
+risk: {{unknown: isolate}}
 renderer:
   nodes: [{{address: "127.0.0.1:9", token: env:BENCH_NODE_TOKEN}}]
 log: {{level: error}}
