@@ -267,6 +267,9 @@ class Transfer:
 
     def response(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], body: bytes, complete: bool) -> bool:
         """Start the client's response."""
+        if status == 407:
+            # Only a proxy says this (RFC 9110 §15.5.8). Chromium would take it for our egress gateway's and forget its credentials there.
+            raise UpstreamError("the app answered as a proxy would (407)", code="bad-response")
         head = self._lane.response_rules.head(headers)
         until_close = not (complete or head.chunked or head.length is not None)
         if complete:
