@@ -449,6 +449,7 @@ class Worker:
         try:
             yield services
         finally:
+            pools.close()
             lookup.close()
             for client in clients.values():
                 await client.aclose()
