@@ -26,6 +26,7 @@ from renderer.wire.session import Phase, StreamRules
 
 # ---------------------------------------------------------------- limits
 HELLO_SECONDS = 10.0  # a viewer that does not say what it wants is let go
+LAST_WORD_SECONDS = 1.0  # what the other side gets to read the last message in
 MAX_WAITING = 2000  # messages to a viewer that does not read: then it is gone (frames never queue, see capture.pump)
 MAX_WAITING_CONTROL = 1000
 PING_SECONDS = 20.0  # both ways: a dead router is noticed within twice this
@@ -205,6 +206,14 @@ class _Page:
             self._rules.to_renderer(message)
         return message
 
+    async def _let_it_read(self) -> None:
+        """Let the other side close: an acknowledgement it is about to send would fail on a closed connection, and hide the last word from it."""
+        try:
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                await self._connection.wait_closed()
+        except TimeoutError:
+            await self._connection.close()
+
     def _emit(self, message: FromRenderer) -> None:
         try:
             self._out.put_nowait(message)
@@ -218,7 +227,7 @@ class _Page:
                 message = await self._out.get()
                 await self._connection.send(encode(message))
                 if isinstance(message, Closed):
-                    await self._connection.close()
+                    await self._let_it_read()
                     return
         except WireError as problem:
             # Our own codec refuses what we made: a bug of ours. The viewer starts anew rather than wait for ever.

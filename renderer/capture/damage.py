@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,20 @@ def _verified(old: Words, new: Words, different: NDArray[np.bool_], region: Rect
     # Pixels explained are few where text moves over plain ground, so what counts is the ground they stand on.
     area = sum(c.width * c.height for c in copies)
     return copies, area if gain else 0
+
+
+def uncovered(copies: Iterable[Copy], shape: tuple[int, ...]) -> Cells:
+    """Return the tiles that copies moved something away from: where, at the trailing edge of a scroll, what follows comes into view."""
+    tiles: Cells = np.zeros(shape, np.bool_)
+    for c in copies:
+        # Between the end of the target and the end of the source, on the side the content came from.
+        top, bottom = (c.y + c.height, c.sy + c.height) if c.sy > c.y else (c.sy, c.y)
+        if bottom > top:
+            tiles[top // TILE : -(-bottom // TILE), c.x // TILE : -(-(c.x + c.width) // TILE)] = True
+        left, right = (c.x + c.width, c.sx + c.width) if c.sx > c.x else (c.sx, c.x)
+        if right > left:
+            tiles[c.y // TILE : -(-(c.y + c.height) // TILE), left // TILE : -(-right // TILE)] = True
+    return tiles
 
 
 def painted(after: Words, new: Words, tiles: Cells) -> list[Rect]:

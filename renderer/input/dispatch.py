@@ -13,6 +13,7 @@ from renderer.wire.messages import Composition, CopyRequest, Key, Paste, Pointer
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
+TEXT_PATIENCE = 0.5  # seconds text waits for the clicks and keys before it
 MAX_UNANSWERED = 64  # clicks and keys a hanging page may leave unanswered before we wait for it
 
 _BUTTONS = ("left", "middle", "right", "back", "forward")
@@ -68,6 +69,9 @@ class Dispatcher:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if self._unanswered and isinstance(message, Paste | CopyRequest | Text | Composition):
+                # Text takes another way into the page than the click that put the caret there, and must not overtake it.
+                await asyncio.wait(self._unanswered, timeout=TEXT_PATIENCE)
             task = self._tasks.start(self._send(message))
             if task is None:
                 return

@@ -137,7 +137,7 @@ class NodeProcess:
     async def viewer(self, lease: str, path: str = "/", **greeting: Any) -> AsyncIterator[ViewerClient]:
         origin = greeting.pop("origin", ORIGIN)
         async with self._connect(PageAddress(lease, origin).target()) as connection:
-            viewer = ViewerClient(connection)
+            viewer = ViewerClient(connection, self.logs)
             await viewer.say(
                 m.Hello(
                     **{
@@ -157,6 +157,8 @@ class NodeProcess:
                 yield viewer
             finally:
                 reading.cancel()
+                if reading.done() and not reading.cancelled() and reading.exception() is not None:
+                    raise AssertionError("the stream broke its own rules") from reading.exception()
 
     def children(self) -> list[int]:
         return descendants(self.process.pid)
@@ -288,8 +290,9 @@ async def status_of(connection: ClientConnection) -> NodeStatus:
 class ViewerClient:
     """A viewer that draws what it is sent, with a decoder of its own, and checks every rule of the stream."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, logs: list[dict[str, Any]]) -> None:
         self.connection = connection
+        self.logs = logs
         self.rules = StreamRules()
         self.surface = np.zeros((0, 0, 3), np.uint8)
         self.messages: list[m.FromRenderer] = []
@@ -313,7 +316,8 @@ class ViewerClient:
                     self.frame_bytes += len(data)
                     self.surface = draw(self.surface, message)
                     if self.acknowledge:
-                        await self.say(m.Ack(message.seq))
+                        with contextlib.suppress(ConnectionClosed):  # the last word may still wait to be read
+                            await self.say(m.Ack(message.seq))
                 async with self._changed:
                     self.messages.append(message)
                     self._changed.notify_all()
@@ -329,7 +333,8 @@ class ViewerClient:
                     await self._changed.wait()
         except TimeoutError:
             told = [x for x in self.messages if not isinstance(x, m.Frame)]
-            raise AssertionError(f"waited in vain; told so far: {told}; frames: {self.frames}") from None
+            state = f"frames: {self.frames}, connection: {self.connection.state.name}, node: {self.logs[-5:]}"
+            raise AssertionError(f"waited in vain; {state}; told so far: {told}") from None
 
     async def message(self, kind: type[T], accept: Callable[[T], bool] = lambda _: True, *, after: int = 0) -> T:
         """The first message of a kind (from index ``after`` on) that is accepted."""
