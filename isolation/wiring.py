@@ -71,6 +71,7 @@ from isolation.web.ingress import Ingress
 from isolation.web.known import KnownSessions
 from isolation.web.metrics import Metrics
 from isolation.web.pages import PageRenderer
+from isolation.web.replies import Replies
 
 if TYPE_CHECKING:
     from isolation.signals.providers.entra import GraphReader
@@ -390,6 +391,7 @@ class Worker:
         known = KnownSessions(sessions, cookies, place, clock)
         assertions = Assertions(keys, place.auth_origin, clock)
         relay = Relay(leases=leases, live=live, clock=clock)
+        viewer = ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay)
         gate = Gate(
             site=place,
             routes=routes,
@@ -400,9 +402,10 @@ class Worker:
             websocket=Tunneler(pools, live),
             identity=assertions,
             own=build_own_pages(kit, Portal(kit, lambda: routes.apps, facts_for)),
-            hand_off=HandOff(kit),
-            viewer=ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay),
-            pages=pages,
+            replies=Replies(
+                site=place, apps=lambda: routes.apps, pages=pages, hand_off=HandOff(kit), viewer=viewer, metrics=metrics
+            ),
+            viewer=viewer,
             jwks=keys,
             gateway=gateway,
             clock=clock,

@@ -66,6 +66,7 @@ _ALL = (
         "bad",
         "stop",
     ),
+    Failure("interrupted", 503, "This was interrupted", "What you may do here changed while the request was under way. The app may have acted on it, or not.", "Look whether it did before you send it again.", symbol="clock"),
     Failure("upstream-busy", 503, "The app is busy", "The app has more to do than it can take on right now.", _WAIT, True, symbol="clock"),
     Failure(
         "idp-down", 503, "Sign-in is not available", "The service that signs you in cannot be reached at the moment. Nothing is wrong with your account.", _WAIT, True, symbol="plug"
@@ -98,6 +99,8 @@ _UPSTREAM = {  # the data plane's codes; one that is not here is upstream-down
     "too-large-head": "upstream-malformed",
     "tls-failed": "upstream-untrusted",
     "busy": "upstream-busy",
+    "cut": "interrupted",
+    "interrupted": "interrupted",
 }
 _SIGN_IN = {
     **dict.fromkeys(("idp-unreachable", "idp-slow", "idp-unavailable", "idp-throttled"), "idp-down"),

@@ -162,6 +162,12 @@ class Decisions:
         return ruling
 
     def _keep(self, key: Key, ruling: Ruling) -> None:
+        """Put a ruling in force, and end what is open and may not stay so under it."""
+        last = self._spent.get(key)
+        why = transition(last.decision, ruling.decision) if last is not None else ""
+        if why:
+            ended = self._live.end(key[0], key[1], why)
+            log.info("decision.moved", app=key[1], why=why, connections=ended, reference=ruling.ref)
         for kept in (self._rulings, self._spent):
             if len(kept) >= MAX_RULINGS and key not in kept:
                 oldest = next(iter(kept))
@@ -214,25 +220,18 @@ class Decisions:
             await asyncio.gather(*(self._confirm(ruling) for ruling in withdrawn[start : start + TOGETHER]))
 
     async def _confirm(self, old: Ruling) -> None:
-        """Decide again in place of a ruling that has been withdrawn, and end what may not stay open."""
+        """Decide again in place of a ruling that has been withdrawn. Where that cannot be done, end what is open on it."""
         digest, app = old.session.digest, old.app
         context = Context(
             now=self._clock.now(), ip=old.context.ip, method=old.context.method, host=old.context.host, path=old.context.path
         )
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                new = await self.rule(old.session, app, context)
+                await self.rule(old.session, app, context)
         except (StoreError, TimeoutError) as error:
             # Unreadable is not unchanged: nothing stays open on a ruling that cannot be confirmed.
             ended = self._live.end(digest, app.name, "redecided")
             log.error("decision.unconfirmed", app=app.name, connections=ended, error=str(error) or "the store takes too long")
-            return
-        if new is None:
-            return  # whoever ended the session has ended its connections
-        why = transition(old.decision, new.decision)
-        if why:
-            ended = self._live.end(digest, app.name, why)
-            log.info("decision.moved", app=app.name, why=why, connections=ended, reference=new.ref)
 
     def _key(self, ruling: Ruling) -> Key:
         return (ruling.session.digest, ruling.app.name, str(ruling.context.ip) if self._by_address(ruling.app) else "")

@@ -6,6 +6,7 @@ case (own pages, sign-in, refusals, failures) is slower and elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from isolation.audit.events import new_reference
 from isolation.broker.model import Grant
 from isolation.clock import Clock
 from isolation.egress.gateway import Gateway
@@ -30,25 +30,30 @@ from isolation.proxy.exchange import RAW_TARGET, TARGET, UPGRADE
 from isolation.proxy.http import CUT, INTERRUPTED, HttpForwarder
 from isolation.proxy.websocket import OriginRefusedError, Tunneler
 from isolation.routing.decide import decide
-from isolation.routing.model import App, Forward, Isolate, RefusalReason, Refuse, Target
+from isolation.routing.model import App, Forward, Isolate, Refuse, Target
 from isolation.routing.table import RouteTable
 from isolation.routing.target import parse_target
-from isolation.web.answers import FAILURES, Act, failure_for, respond_failure, respond_refusal
 from isolation.web.callers import NOBODY, Callers
 from isolation.web.decisions import Decisions, Ruling, outcome
-from isolation.web.endpoints.hand_off import HandOff
 from isolation.web.endpoints.kit import Site
 from isolation.web.endpoints.own import OwnPages
-from isolation.web.endpoints.viewer import ViewerEndpoints, ViewerView
+from isolation.web.endpoints.viewer import ViewerEndpoints
 from isolation.web.known import KnownSessions
 from isolation.web.metrics import Metrics
 from isolation.web.navigation import wants_navigation
-from isolation.web.pages import PageRenderer, own_response, problem, redirect
+from isolation.web.pages import own_response, problem
+from isolation.web.replies import Replies
 
 log = structlog.get_logger()
 
 MAX_CUTS = 3
 """How often one request is decided again because the decision changed before its response had started."""
+
+FIRST_READ_SECONDS = 4.0
+"""How long after signing in a page load waits for groups and profile, where no token brought them. The directory answers within one second, mostly."""
+
+READ_PAUSE = 0.1
+"""Time between looks while waiting for that: as long as an event takes to arrive."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -91,9 +96,8 @@ class Gate:
         websocket: Tunneler,
         identity: IdentityHeaders,
         own: OwnPages,
-        hand_off: HandOff,
+        replies: Replies,
         viewer: ViewerEndpoints,
-        pages: PageRenderer,
         jwks: JwksSource,
         gateway: Gateway,
         clock: Clock,
@@ -108,9 +112,8 @@ class Gate:
         self._websocket = websocket
         self._identity = identity
         self._own = own
-        self._hand_off = hand_off
+        self._replies = replies
         self._viewer = viewer
-        self._pages = pages
         self._jwks = jwks
         self._gateway = gateway
         self._clock = clock
@@ -152,14 +155,15 @@ class Gate:
             return
         app = self._routes.table.find(host)
         if app is None:
-            await self._answer(scope, receive, send, self._not_found(scope))
+            await self._answer(scope, receive, send, self._replies.not_found(scope))
             return
         if path.startswith(OWN_PREFIX) or path == OWN_PREFIX[:-1]:
             await self._own_page(scope, receive, send, host, path)
             return
         headers: Headers = scope["headers"]
         lost: UpstreamError | None = None
-        for _ in range(MAX_CUTS):
+        cuts = 0
+        while cuts < MAX_CUTS:
             session = self._sessions.known(headers, host)
             ruling = self._decisions.cached(session.digest, app, address) if session is not None else None
             if ruling is None:
@@ -176,12 +180,17 @@ class Gate:
                     ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
             if ruling is None:
                 self._metrics.decided("sign-in", app.name)
-                await self._answer(scope, receive, send, self._sign_in(scope, host, target))
+                await self._answer(scope, receive, send, self._replies.sign_in(scope, target))
                 return
             decision = ruling.decision
+            if self._soon_known(ruling, scope):
+                await asyncio.sleep(READ_PAUSE)
+                continue
             self._metrics.decided(outcome(decision), app.name)
             if not isinstance(decision, Forward):
-                await self._answer(scope, receive, send, self._instead(scope, ruling, target, address))
+                if isinstance(decision, Isolate):
+                    self._remember_address(ruling.session.digest, address)
+                await self._answer(scope, receive, send, self._replies.instead(scope, ruling, target))
                 return
             if lost is not None:
                 raise lost  # still let in; but the app may have acted on it already, so it is not sent again
@@ -192,9 +201,21 @@ class Gate:
                     raise
                 # The decision changed before the response had started: whoever asked gets what the new one says.
                 lost = error if error.code == INTERRUPTED else None
+                cuts += 1
                 continue
             return
         raise UpstreamError("the decision about this request kept changing", code=INTERRUPTED)
+
+    def _soon_known(self, ruling: Ruling, scope: Any) -> bool:
+        """Say whether to wait with a refusal: somebody has just signed in, and what it rests on is being read at this moment."""
+        decision = ruling.decision
+        return (
+            isinstance(decision, Refuse)
+            and decision.retry
+            and self._clock.now() - ruling.session.created_at < FIRST_READ_SECONDS
+            and scope["type"] == "http"
+            and wants_navigation(scope["headers"])
+        )
 
     async def _forward(self, scope: Any, ruling: Ruling, target: Target) -> None:
         identity = (
@@ -204,76 +225,11 @@ class Gate:
         )
         await self._carry(scope, ruling.app, target, identity, ruling.session.digest)
 
-    def _instead(self, scope: Any, ruling: Ruling, target: Target, address: str) -> Response:
-        """Return what somebody gets who does not pass straight through."""
-        headers: Headers = scope["headers"]
-        navigation = scope["type"] == "http" and wants_navigation(headers)
-        decision = ruling.decision
-        if isinstance(decision, Isolate):
-            if not navigation:
-                # Whatever of the app still runs in this browser (an old tab, a service worker) is told to go.
-                refusal = respond_refusal(
-                    self._pages, Refuse(RefusalReason.ISOLATED_ONLY), navigation=False, app=ruling.app.name, reference=ruling.ref
-                )
-                refusal.headers["clear-site-data"] = '"cache", "storage"'
-                return refusal
-            if scope["method"] not in {"GET", "HEAD"}:
-                # A form sent by a page from before: the viewer opens at its address, the form is not sent again.
-                return redirect(_local(target))
-            return self._viewer_page(ruling, target, address)
-        if isinstance(decision, Refuse):
-            return respond_refusal(
-                self._pages,
-                decision,
-                navigation=navigation,
-                app=ruling.app.name,
-                reference=ruling.ref,
-                account=ruling.person.email or ruling.person.name,
-                retry_url=_local(target),
-                switch_url=f"{OWN_PREFIX}sign-in?switch=1",
-                launcher_url=f"{self._site.auth_origin}/",
-            )
-        return self._sign_in(scope, target.host, target)
-
-    def _viewer_page(self, ruling: Ruling, target: Target, address: str) -> Response:
-        grant = self._grant(ruling, target.host)
-        self._remember_address(ruling.session.digest, address)
-        because = ruling.decision.because
-        reasons = [f"Rule: {rule}" for rule in because.rules] + [f"Not known for certain: {signal}" for signal in because.signals]
-        view = ViewerView(
-            grant=grant,
-            person=ruling.person.email or ruling.person.name,
-            reasons=reasons,
-            origins=[self._site.origin(app.domain) for app in self._routes.apps if not app.domain.startswith("*")],
-            clear_site_data=ruling.fresh_viewer,
-        )
-        ruling.fresh_viewer = False
-        return self._viewer.page(view)
-
-    def _grant(self, ruling: Ruling, host: str) -> Grant:
-        decision = ruling.decision
-        if not isinstance(decision, Isolate):
-            raise IsolationError("only an isolated session has a viewer")
-        return Grant(
-            session_digest=ruling.session.digest,
-            person_key=ruling.session.person_key,
-            app=ruling.app.name,
-            origin=self._site.origin(host),
-            controls=decision.controls,
-            reference=ruling.ref,
-        )
-
-    def _sign_in(self, scope: Any, host: str, target: Target) -> Response:
-        headers: Headers = scope["headers"]
-        if scope["type"] == "http" and wants_navigation(headers):
-            return self._hand_off.start(headers, host, target.raw, method=scope["method"])
-        return self._hand_off.unauthorized(headers, host)
-
     # ------------------------------------------------------------------ own pages
 
     async def _own_page(self, scope: Any, receive: Any, send: Any, host: str, path: str) -> None:
         if scope["type"] != "http":
-            await self._answer(scope, receive, send, self._not_found(scope))
+            await self._answer(scope, receive, send, self._replies.not_found(scope))
             return
         request = Request(scope, receive)
         name = path.removeprefix(OWN_PREFIX) if path.startswith(OWN_PREFIX) else ""
@@ -293,7 +249,7 @@ class Gate:
             response = await self._who(scope, host)
         else:
             response = await self._own.handle(request, host, path)
-        await self._answer(scope, receive, send, response or self._not_found(scope))
+        await self._answer(scope, receive, send, response or self._replies.not_found(scope))
 
     async def _stream(self, scope: Any, receive: Any, send: Any) -> None:
         # The one scope that uvicorn's WebSocket makes and not the ingress: its target is parsed by the same function.
@@ -321,19 +277,19 @@ class Gate:
         if ruling is None or not isinstance(ruling.decision, Isolate):
             return None
         self._remember_address(session.digest, address)
-        return self._grant(ruling, target.host)
+        return self._replies.grant(ruling, target.host)
 
     async def _who(self, scope: Any, host: str) -> Response:
         """``/.isolation/identity``: who is signed in here, and what that means for this app. For the person's own scripts and for support."""
         session = await self._sessions.find(scope["headers"], host)
         if session is None:
-            return self._hand_off.unauthorized(scope["headers"], host)
+            return self._replies.unauthorized(scope, host)
         app = self._routes.table.find(host)
         document: dict[str, Any] = {"session": session.id, "idp": session.idp, "iat": int(session.created_at)}
         if app is not None:
             ruling = await self._decisions.rule(session, app, self._context(scope, scope[TARGET], self._person_address(scope)))
             if ruling is None:
-                return self._hand_off.unauthorized(scope["headers"], host)
+                return self._replies.unauthorized(scope, host)
             document |= {
                 "id": ruling.person.key,
                 "email": ruling.person.email,
@@ -357,12 +313,12 @@ class Gate:
         app = self._routes.table.find(target.host)
         if app is None or target.path.startswith(OWN_PREFIX):
             # The isolated browser has no business on our own pages: people sign in on their own.
-            await self._answer(scope, receive, send, self._not_found(scope))
+            await self._answer(scope, receive, send, self._replies.not_found(scope))
             return
         session = await self._sessions.by_digest(channel.lease.session_digest)
         address = self._viewer_addresses.get(channel.lease.session_digest)
         if session is None or (address is None and consults_address(app.policy)):
-            await self._answer(scope, receive, send, self._ended(scope, app))
+            await self._answer(scope, receive, send, self._replies.ended(scope, app))
             return
         address = address or NOBODY  # no policy of this app asks for one
         scope["client"] = (address, 0)
@@ -372,11 +328,11 @@ class Gate:
             if ruling is None:
                 ruling = await self._decisions.rule(session, app, self._context(scope, target, address))
             if ruling is None:
-                await self._answer(scope, receive, send, self._ended(scope, app))
+                await self._answer(scope, receive, send, self._replies.ended(scope, app))
                 return
             self._metrics.rendered(outcome(ruling.decision), app.name)
             if not isinstance(ruling.decision, Forward | Isolate):
-                await self._answer(scope, receive, send, self._instead(scope, ruling, target, address))
+                await self._answer(scope, receive, send, self._replies.instead(scope, ruling, target))
                 return
             try:
                 await self._forward(scope, ruling, target)
@@ -412,44 +368,10 @@ class Gate:
             scope["scheme"] = self._site.scheme
         return address
 
-    def _not_found(self, scope: Any) -> Response:
-        acts = (Act("Your apps", f"{self._site.auth_origin}/"),)
-        return respond_failure(self._pages, FAILURES["not-found"], navigation=wants_navigation(scope["headers"]), acts=acts)
-
-    def _ended(self, scope: Any, app: App) -> Response:
-        return respond_refusal(
-            self._pages,
-            Refuse(RefusalReason.SESSION_ENDED),
-            navigation=wants_navigation(scope["headers"]),
-            app=app.name,
-            reference="",
-        )
-
     async def _failed(self, scope: Any, receive: Any, send: Any, error: IsolationError) -> None:
-        reference = new_reference()
-        target: Target = scope[TARGET]
-        log.error(
-            "request.failed",
-            code=error.code,
-            error=str(error),
-            cause=type(error.__cause__).__name__ if error.__cause__ is not None else "",
-            host=target.host,
-            method=scope.get("method", ""),
-            path=target.path,
-            reference=reference,
-        )
-        self._metrics.failed(error.code)
-        if scope["type"] == "websocket":
-            return
-        acts = (Act("Try again", _local(target)),)
-        await self._answer(
-            scope,
-            receive,
-            send,
-            respond_failure(
-                self._pages, failure_for(error), navigation=wants_navigation(scope["headers"]), reference=reference, acts=acts
-            ),
-        )
+        response = self._replies.failed(scope, error)
+        if scope["type"] != "websocket":
+            await self._answer(scope, receive, send, response)
 
     async def _answer(self, scope: Any, receive: Any, send: Any, response: Response) -> None:
         await response({**scope, "type": "http"}, receive, send)
@@ -461,8 +383,3 @@ class JwksSource(Protocol):
     async def public_jwks(self) -> dict[str, Any]:
         """Return the JWK set."""
         ...
-
-
-def _local(target: Target) -> str:
-    """Return a target as a reference that stays on this host: ``//evil`` begins with one slash too many to be one."""
-    return "/" + target.raw.decode("ascii").lstrip("/")
