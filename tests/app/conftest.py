@@ -1,0 +1,39 @@
+"""Products that many tests share: starting one takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.product import Product
+
+
+@pytest.fixture(scope="session")
+def whole_product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with Product(tmp_path_factory.mktemp("product")) as product:
+        yield product
+
+
+@pytest.fixture
+def product(whole_product: Product) -> Iterator[Product]:
+    """The product, with an empty list of what its upstream has seen and a tenant without faults."""
+    whole_product.upstream.forget()
+    yield whole_product
+    whole_product.tenant.heal()
+
+
+@pytest.fixture(scope="session")
+def whole_fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A second one, whose readings go stale after three seconds: for tests that break what it stands on."""
+    with Product(tmp_path_factory.mktemp("fragile"), stale_after="3s") as product:
+        yield product
+
+
+@pytest.fixture
+def fragile(whole_fragile: Product) -> Iterator[Product]:
+    whole_fragile.upstream.forget()
+    yield whole_fragile
+    whole_fragile.tenant.heal()
+    whole_fragile.tenant.keys.forge(False)
+    whole_fragile.tenant.switches.skew = 0.0
