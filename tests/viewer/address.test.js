@@ -33,6 +33,33 @@ test("back in the tab asks the page, and the page's answer is not pushed again",
   assert.deepEqual(address.travelled(state("p1", 1)), { do: "ask", delta: 1 });
 });
 
+test("who is faster than the page is followed step by step, and no entry is mixed up", () => {
+  const address = fresh();
+  address.located(at(1, "/b"));
+  assert.deepEqual(address.travelled(state("p1", 0)), { do: "ask", delta: -1 });
+  assert.equal(address.travelled(state("p1", 1)), null); // forward again before the page was back
+  assert.deepEqual(address.located(at(0, "/")), [{ do: "ask", delta: 1 }]);
+  assert.deepEqual(address.located(at(1, "/b")).at(-1), { do: "replace", path: "/b", index: 1 });
+  assert.deepEqual(address.located(at(2, "/c")).at(-1), { do: "push", path: "/c", index: 2 });
+});
+
+test("a page that goes elsewhere than asked is followed there", () => {
+  const address = fresh();
+  address.located(at(1, "/b"));
+  address.travelled(state("p1", 0));
+  assert.deepEqual(address.located(at(2, "/c")).at(-1), { do: "push", path: "/c", index: 2 });
+  assert.deepEqual(address.travelled(state("p1", 0)), { do: "ask", delta: -2 });
+});
+
+test("a page that never answers is asked again", () => {
+  const address = fresh();
+  address.located(at(1, "/b"));
+  address.travelled(state("p1", 0));
+  address.unanswered();
+  assert.equal(address.travelled(state("p1", 1)), null);
+  assert.deepEqual(address.travelled(state("p1", 0)), { do: "ask", delta: -1 });
+});
+
 test("a page that goes back by itself takes the tab with it", () => {
   const address = fresh();
   address.located(at(1, "/b"));

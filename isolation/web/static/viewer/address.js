@@ -37,7 +37,8 @@ export class Address {
   #index = null; // of this tab's current entry; null: the entry is not ours yet
   #remote = null; // of the page, as it last said
   #adopt = false; // the next location belongs to the entry that is current, however it came about
-  #awaited = null; // the page was asked to go here
+  #want = null; // where the person went by back or forward; null: nowhere the page is not
+  #asked = null; // where the page was asked to go and has not arrived yet: one step at a time, for it counts from where it is
 
   constructor({ origin, known, state }) {
     this.#origin = origin;
@@ -58,36 +59,34 @@ export class Address {
     this.#page = page;
     this.#remote = null;
     this.#adopt = !resumed;
-    this.#awaited = null;
-    if (resumed && travelled && this.#index !== null) this.#awaited = this.#index;
+    this.#asked = null;
+    this.#want = resumed && travelled ? this.#index : null;
   }
 
   /**
    * The page says where it is. Returns what to do, in order, as a list of:
-   * {do: "replace" | "push", path: string | null, index}, {do: "step", delta}, {do: "ask", delta}, {do: "strip", origin}, {do: "leave", url, replace}.
+   * {do: "replace" | "push", path: string | null, index}, {do: "step", delta, path, index}, {do: "ask", delta}, {do: "strip", origin},
+   * {do: "leave", url, replace}.
    */
   located({ origin, path, index, replace }) {
     const first = this.#remote === null;
+    const arrived = index === this.#asked;
     this.#remote = index;
-    if (first && this.#awaited !== null && this.#awaited !== index) {
-      // Came back by the tab's history to a page that is elsewhere in its own: it is asked to follow, and this place is not mirrored.
-      return [{ do: "ask", delta: this.#awaited - index }];
+    if (this.#want !== null && this.#want !== index && (first || arrived)) {
+      // The person is somewhere else already (came back to a page that had moved on; pressed back twice): it is asked to follow there.
+      return [this.#ask()];
     }
+    const travelled = this.#want !== null && (first || arrived);
     const home = origin === this.#origin;
-    const steps = [];
     if (!home && origin !== "" && this.#known.has(origin)) {
       this.#settle(index);
       return [{ do: "leave", url: origin + path, replace: replace || first }];
     }
-    steps.push({ do: "strip", origin: home ? null : origin });
+    const steps = [{ do: "strip", origin: home ? null : origin }];
     const shown = home && !isOwn(path) ? path : null;
-    const pushed = this.#index !== null && !this.#adopt && this.#awaited === null && !replace && index > this.#index;
-    const back = this.#index !== null && !this.#adopt && this.#awaited === null && index < this.#index ? index - this.#index : 0;
-    if (back < 0) {
-      steps.push({ do: "step", delta: back, path: shown, index });
-    } else {
-      steps.push({ do: pushed ? "push" : "replace", path: shown, index });
-    }
+    const follows = this.#index !== null && !this.#adopt && !travelled;
+    if (follows && index < this.#index) steps.push({ do: "step", delta: index - this.#index, path: shown, index });
+    else steps.push({ do: follows && !replace && index > this.#index ? "push" : "replace", path: shown, index });
     this.#settle(index);
     return steps;
   }
@@ -98,27 +97,40 @@ export class Address {
     if (ours === null || ours.page !== this.#page || this.#remote === null) {
       // An address typed with another #fragment, or an entry of a page that is gone: the page is sent to the address.
       this.#adopt = true;
-      this.#awaited = null;
+      this.#want = this.#asked = null;
       return { do: "navigate" };
     }
-    this.#index = ours.index;
-    if (ours.index === this.#remote) return null;
-    this.#awaited = ours.index;
-    return { do: "ask", delta: ours.index - this.#remote };
+    this.#index = this.#want = ours.index;
+    if (this.#asked !== null) return null; // it is on its way somewhere; from there it is asked further
+    if (ours.index === this.#remote) {
+      this.#want = null;
+      return null;
+    }
+    return this.#ask();
   }
 
   /** The page did not move after all (the person stays, at its "leave this page?"). Returns the step that brings the tab back, or 0. */
   stayed() {
-    if (this.#awaited === null || this.#remote === null || this.#index === null) return 0;
+    if (this.#want === null || this.#remote === null || this.#index === null) return 0;
     const delta = this.#remote - this.#index;
-    this.#awaited = null;
+    this.#want = this.#asked = null;
     this.#index = this.#remote;
     return delta;
+  }
+
+  /** The page was asked to move and said nothing for a while: it may be asked again. */
+  unanswered() {
+    this.#asked = null;
+  }
+
+  #ask() {
+    this.#asked = this.#want;
+    return { do: "ask", delta: this.#want - this.#remote };
   }
 
   #settle(index) {
     this.#index = index;
     this.#adopt = false;
-    this.#awaited = null;
+    this.#want = this.#asked = null;
   }
 }

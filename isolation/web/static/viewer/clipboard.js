@@ -50,6 +50,12 @@ export class ClipboardBridge {
     }
   }
 
+  /** Takes an offer away: it belonged to a page that is gone. */
+  close() {
+    this.#panel?.remove();
+    this.#panel = null;
+  }
+
   #pasted(event) {
     event.preventDefault();
     const text = event.clipboardData?.getData("text/plain") ?? "";
@@ -65,11 +71,10 @@ export class ClipboardBridge {
   }
 
   #offer(text) {
-    this.#panel?.remove();
+    this.close();
     const field = make("textarea", { class: "copied", props: { value: text, readOnly: true }, attrs: { "aria-label": "Copied text", rows: "5" } });
     const close = () => {
-      panel.remove();
-      this.#panel = null;
+      this.close();
       this.#refocus();
     };
     const copy = async () => {

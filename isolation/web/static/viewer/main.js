@@ -9,7 +9,7 @@ import { KeyboardInput } from "./keyboard.js";
 import { Navigation } from "./navigation.js";
 import { PointerInput } from "./pointer.js";
 import { Selects } from "./select.js";
-import { Stream } from "./stream.js";
+import { backOff, Stream } from "./stream.js";
 import { Surface } from "./surface.js";
 import { Toasts } from "./toasts.js";
 import { MAX_SIDE, MIN_SIDE, VERSION } from "./wire.js";
@@ -19,6 +19,8 @@ const RESIZE_MS = 80; // while a window is dragged larger, the page is told a do
 const PATIENCE_MS = 350; // shorter waits show nothing: flicker reads as trouble
 const CAPACITY_MS = 10_000;
 const READ_MS = 1_200; // how long the reason for a reload is to be read
+const MOST_CRASHES = 5; // in CRASHES_MS; a page that kills its browser again and again is not opened for ever
+const CRASHES_MS = 60_000;
 const TEARS = 4; // pictures that could not be drawn, before the line is opened anew
 
 const configuration = JSON.parse(document.body.dataset.configuration);
@@ -36,6 +38,7 @@ let ended = false;
 let loading = false;
 let tears = 0;
 let nonsense = 0;
+let crashes = [];
 
 const refocus = () => {
   if (attached) keyboard.focus();
@@ -75,7 +78,7 @@ const surface = new Surface(canvas, {
     }
   },
 });
-const pointer = new PointerInput(canvas, canvas, {
+const pointer = new PointerInput(stage, canvas, {
   send,
   focus(event) {
     keyboard.place(event.clientX, event.clientY);
@@ -154,7 +157,7 @@ function take(message) {
       load(message.active);
       break;
     case "Cursor":
-      canvas.style.cursor = message.name;
+      stage.style.cursor = message.name;
       break;
     case "Dialog":
       keyboard.releaseAll();
@@ -231,8 +234,7 @@ function closed(code) {
   switch (code) {
     case "browser-crashed":
     case "renderer-lost":
-      cover.show("restarting");
-      stream.again();
+      restart();
       break;
     case "no-capacity":
       cover.show("no-capacity", { wait: CAPACITY_MS, acts: [["Try now", () => stream.retryNow(), true]] });
@@ -254,6 +256,18 @@ function closed(code) {
     default:
       fail("protocol");
   }
+}
+
+function restart() {
+  const now = performance.now();
+  crashes = [...crashes.filter((at) => now - at < CRASHES_MS), now];
+  if (crashes.length > MOST_CRASHES) {
+    crashes = [];
+    fail("crashing");
+    return;
+  }
+  cover.show("restarting");
+  stream.again(backOff(crashes.length - 1));
 }
 
 function end(state, acts) {
@@ -281,6 +295,10 @@ function reloadFor(code) {
     again();
     return;
   }
+  // What was shown, copied or offered belongs to access that is gone.
+  if (code === "session-ended" || code === "refused") surface.clear();
+  clipboard.close();
+  toasts.clear();
   cover.show(code);
   setTimeout(again, READ_MS);
 }

@@ -7,6 +7,8 @@ import { MAX_HISTORY } from "./wire.js";
 // ---------------------------------------------------------------- limits
 const MOST_RELOADS = 4;
 const RELOADS_MS = 20_000;
+const BLANK_MS = 1_500;
+const ANSWER_MS = 5_000; // a page that goes back over a slow network; after that, pressing back again asks again
 
 const recent = (times) => (Array.isArray(times) ? times.filter((at) => Number.isFinite(at) && Math.abs(Date.now() - at) < RELOADS_MS) : []);
 
@@ -25,6 +27,8 @@ export class Navigation {
   #kind = performance.getEntriesByType("navigation")[0]?.type ?? "navigate";
   #first = true;
   #again;
+  #blank = 0;
+  #asked = 0;
 
   constructor({ configuration, strip, send, toasts }) {
     this.#configuration = configuration;
@@ -107,6 +111,8 @@ export class Navigation {
         this.#step(step.delta, () => history.replaceState(this.#state(step.index), "", this.#url(step.path)));
         break;
       case "ask":
+        clearTimeout(this.#asked);
+        this.#asked = setTimeout(() => this.#address.unanswered(), ANSWER_MS);
         this.#send({ type: "History", delta: Math.max(-MAX_HISTORY, Math.min(MAX_HISTORY, step.delta)) });
         break;
       case "strip":
@@ -156,6 +162,13 @@ export class Navigation {
   }
 
   #showStrip(origin) {
+    clearTimeout(this.#blank);
+    // Every page is without an address for a moment before its first; only one that stays so is worth a line.
+    if (origin === "" && this.#strip.hidden) this.#blank = setTimeout(() => this.#drawStrip(""), BLANK_MS);
+    else this.#drawStrip(origin);
+  }
+
+  #drawStrip(origin) {
     const strip = this.#strip;
     strip.hidden = origin === null;
     if (origin === null) {

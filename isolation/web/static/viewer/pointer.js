@@ -46,7 +46,7 @@ export class Clicks {
 
 const clamp = (value, most) => Math.max(-most, Math.min(most, Math.round(value)));
 
-/** Listens on `area` and calls `send(message)`. `focus(x, y)`: the page was pressed at this point of the screen. */
+/** Listens on `area`, which holds `surface`, and calls `send(message)`. `focus(x, y)`: the page was pressed at this point of the screen. */
 export class PointerInput {
   #area;
   #surface;
@@ -65,7 +65,9 @@ export class PointerInput {
     this.#surface = surface;
     this.#send = send;
     this.#focus = focus;
-    const on = (name, listener, options) => area.addEventListener(name, listener, options);
+    // Also beside the picture (it may be smaller than the window for a moment), but not on what lies over it.
+    const on = (name, listener, options) =>
+      area.addEventListener(name, (event) => (event.target === area || event.target === surface ? listener(event) : undefined), options);
     on("pointerdown", (event) => this.#down(event));
     on("pointermove", (event) => this.#moved(event));
     on("pointerup", (event) => this.#up(event));

@@ -34,7 +34,15 @@ export class Surface {
     this.#epoch += 1;
     this.#torn = false;
     this.#scale = scale;
-    this.#fit();
+    if (this.#drawn) this.#fit();
+  }
+
+  /** Forgets the picture. */
+  clear() {
+    this.#epoch += 1;
+    this.#drawn = false;
+    for (const canvas of [this.#canvas, this.#scratch]) canvas.width = canvas.height = 1;
+    this.#canvas.style.width = this.#canvas.style.height = "0";
   }
 
   /** Takes a frame. Its pictures are decoded while earlier frames are still being drawn; drawing happens in order. */

@@ -17,6 +17,11 @@ export class Toasts {
     this.#area = area;
   }
 
+  /** Takes all notes away. */
+  clear() {
+    this.#area.replaceChildren();
+  }
+
   /** Shows one of the notices by its code. */
   note(code) {
     const text = NOTICES[code];

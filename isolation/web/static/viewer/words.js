@@ -34,6 +34,11 @@ export const STATES = Object.freeze({
     heading: "The isolated browser stopped",
     text: "A new one is starting and opens the same address. Anything not saved on the page may be gone.",
   },
+  crashing: {
+    icon: "warning",
+    heading: "This page keeps stopping its browser",
+    text: "It was opened several times and stopped each time. You can try again, or go to another page of {app}.",
+  },
   "no-capacity": {
     icon: "hourglass",
     heading: "All isolated browsers are in use",
