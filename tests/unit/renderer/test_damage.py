@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from renderer.capture.compose import HOT, REST_SECONDS, BadFrameError, Composer, decode_png
+from renderer.capture.compose import BANDS, HOT, REST_SECONDS, BadFrameError, Composer, decode_png
 from renderer.capture.damage import TILE, plan
 from renderer.capture.surface import Rect, Surface, any_in_cells, components, cover, merge
 from renderer.wire.codec import decode_from_renderer, encode
@@ -145,6 +145,37 @@ def test_scrolling_below_a_fixed_header_beside_a_side_bar_and_a_scroll_bar() -> 
     assert sent * 8 < raw
 
 
+@pytest.mark.parametrize("distance", [-45, 30, 120, 400])
+def test_a_long_scroll_never_goes_lossy(distance: int) -> None:
+    """The strip where text comes into view is painted with every frame, and always with something new: blurring it would send it twice."""
+    rng = np.random.default_rng(11)
+    long = text_like(rng, 17_000, 900)
+    composer = Composer()
+    start = 0 if distance > 0 else 16_200
+    for at in range(40):
+        page = np.full((800, 1280, 3), 255, np.uint8)
+        page[56:, 240:1140] = long[start + at * distance : start + at * distance + 744]
+        frame = composer.step(Surface.of(page), at / 30)
+        assert frame is not None
+        assert all(p.encoding is not Encoding.WEBP_LOSSY for p in frame.paints), at
+    assert not composer.unsettled
+
+
+def test_a_picture_that_moves_beside_a_scrolled_text_goes_lossy_all_the_same() -> None:
+    rng = np.random.default_rng(12)
+    long = text_like(rng, 4000, 500)
+    composer = Composer()
+    lossy = 0
+    for at in range(40):
+        page = np.full((800, 1280, 3), 255, np.uint8)
+        page[:, 20:520] = long[at * 40 : at * 40 + 800]
+        page[100:500, 700:1200] = rng.integers(0, 256, (400, 500, 3))
+        frame = composer.step(Surface.of(page), at / 30)
+        assert frame is not None
+        lossy += any(p.encoding is Encoding.WEBP_LOSSY for p in frame.paints)
+    assert lossy > 20
+
+
 @pytest.mark.parametrize("distance", [-60, 16, 60])
 def test_scrolling_sideways(distance: int) -> None:
     rng = np.random.default_rng(3)
@@ -202,7 +233,7 @@ def test_bands_in_parallel_are_exact() -> None:
         page = text_like(rng, 1100, 900)
         frame = composer.step(Surface.of(page), 0.0)
         assert frame is not None
-        assert len(frame.paints) == 5
+        assert len(frame.paints) == BANDS
         assert np.array_equal(shown([frame]), page)
 
 
