@@ -26,7 +26,8 @@ from isolation.store.database import Store
 from isolation.store.events import EventKind, EventRepository
 from isolation.store.people import PeopleRepository
 from isolation.store.principals import PrincipalReader
-from isolation.wiring import freshness, graph_reader
+from isolation.wiring.state import freshness
+from isolation.wiring.sync import graph_reader
 
 
 @dataclass(frozen=True, slots=True)

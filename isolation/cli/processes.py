@@ -18,7 +18,7 @@ from isolation.cli.supervisor import standard_input, wait_for_end_of_input
 from isolation.clock import SystemClock
 from isolation.errors import IsolationError
 from isolation.settings.model import Settings
-from isolation.wiring import Listeners, Worker, node_addresses, run_sync, sync_once
+from isolation.wiring.state import node_addresses
 
 log = structlog.get_logger()
 
@@ -29,6 +29,8 @@ def worker() -> None:
 
 
 async def _worker(bootstrap: Bootstrap, settings: Settings, stop: asyncio.Event) -> None:
+    from isolation.wiring.worker import Listeners, Worker
+
     process = Worker(
         settings,
         secret=bootstrap.secret,
@@ -47,16 +49,22 @@ def sync(*, supervised: bool, once: bool) -> None:
     if supervised:
         asyncio.run(_supervised("sync", _sync))
         return
+    from isolation.wiring.sync import sync_once
+
     settings = context.settings()
     logs.configure("sync", level=settings.log_level, style="console")
     asyncio.run(sync_once(settings, SystemClock(), context.console.print) if once else _alone(settings))
 
 
 async def _sync(_bootstrap: Bootstrap, settings: Settings, stop: asyncio.Event) -> None:
+    from isolation.wiring.sync import run_sync
+
     await _until(stop, run_sync(settings, SystemClock()))
 
 
 async def _alone(settings: Settings) -> None:
+    from isolation.wiring.sync import run_sync
+
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -26,7 +26,7 @@ from isolation.settings import load
 from isolation.settings.model import Settings
 from isolation.store.audit import AuditLog
 from isolation.store.database import Store
-from isolation.wiring import deployment_secret, prepare_state
+from isolation.wiring.state import deployment_secret, prepare_state
 
 log = structlog.get_logger()
 

@@ -210,6 +210,10 @@ class Decisions:
                 del kept[key]
         self._live.end(digest, None, "session-ended")
 
+    def sessions(self) -> set[str]:
+        """Return the digests of the sessions that rulings are kept for."""
+        return {digest for digest, _, _ in self._rulings}
+
     async def _again(self, rulings: Iterable[Ruling]) -> None:
         withdrawn = list(rulings)
         # None of them holds from here on: a request that comes before its turn decides for itself.

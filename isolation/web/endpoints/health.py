@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -109,19 +110,17 @@ class Health:
             response = Response(json.dumps(document, indent=1) + "\n", 200 if ready else 503, media_type="application/json")
         elif path == "/metrics":
             await self._readiness.report()
-            response = Response(generate_latest(_registry()), 200, media_type=CONTENT_TYPE_LATEST)
+            response = Response(figures(), 200, media_type=CONTENT_TYPE_LATEST)
         else:
             response = Response("not found\n", 404, media_type="text/plain")
         response.headers["cache-control"] = "no-store"
         await response({**scope, "type": "http"}, receive, send)
 
 
-def _registry() -> CollectorRegistry:
+def figures() -> bytes:
     """Return the figures of this process, or of all workers where there are several (prometheus-client's multi-process mode)."""
-    import os
-
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return REGISTRY
+        return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+    return generate_latest(registry)
