@@ -12,7 +12,7 @@ from pathlib import Path
 
 from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
-from renderer.chromium.launch import Engine, LaunchError, NoSandboxError
+from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, children
 from renderer.chromium.pool import Pool
 from renderer.input.validate import Controls
 from renderer.lease import Lease
@@ -48,7 +48,13 @@ class Node:
     def start(self) -> None:
         """Begin to look after leases, and become the parent of what Chromium leaves behind."""
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._engine.lost = self._driver_lost
         self._tasks.start(self._tend())
+
+    def _driver_lost(self) -> None:
+        self._pool.lose()
+        for lease in list(self._leases.values()):
+            lease.end(LeaseCode.CRASHED)
 
     # ------------------------------------------------------------ routers
 
@@ -176,21 +182,20 @@ class Node:
 def reap(proc: Path = Path("/proc")) -> int:
     """Bury dead processes that became ours because their parent, a Chromium, died first. The driver is left to asyncio. Returns how many."""
     buried = 0
-    children = (proc / "self" / "task" / str(os.getpid()) / "children").read_text().split()
-    for pid in children:
+    for pid in children(proc):
         try:
             state, name = _state(proc, pid)
         except OSError:
             continue
         if state == "Z" and not name.startswith(("node", "MainThread")):
             try:
-                buried += os.waitpid(int(pid), os.WNOHANG)[0] != 0
+                buried += os.waitpid(pid, os.WNOHANG)[0] != 0
             except ChildProcessError:
                 continue
     return buried
 
 
-def _state(proc: Path, pid: str) -> tuple[str, str]:
-    stat = (proc / pid / "stat").read_text()
+def _state(proc: Path, pid: int) -> tuple[str, str]:
+    stat = (proc / str(pid) / "stat").read_text()
     name = stat[stat.index("(") + 1 : stat.rindex(")")]
     return stat[stat.rindex(")") + 2], name

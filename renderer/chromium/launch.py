@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Chromium:
         return self.browser.version
 
 
+def children(proc: Path = Path("/proc")) -> list[int]:
+    """Return the processes this one has started and those it inherited."""
+    return [int(pid) for pid in (proc / "self" / "task" / str(os.getpid()) / "children").read_text().split()]
+
+
 def private_directory(runtime_dir: Path) -> Path:
     """Create a directory, 0700, that holds everything one Chromium writes."""
     home = runtime_dir / f"{PREFIX}{secrets.token_hex(8)}"
@@ -86,31 +92,59 @@ def environment(home: Path) -> dict[str, str | float | bool]:
 
 
 class Engine:
-    """Playwright's driver and the browsers it starts. One per node."""
+    """Playwright's driver and the browsers it starts. One per node. ``lost`` is called when the driver dies, and its browsers with it."""
 
     def __init__(self, executable: Path, runtime_dir: Path) -> None:
         self.executable = executable
         self.runtime_dir = runtime_dir
+        self.lost: Callable[[], None] = lambda: None
         self._playwright: Playwright | None = None
+        self._driver: int | None = None  # a descriptor of the driver's process
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the driver. It keeps its own temporary files below the runtime directory too."""
         os.environ["TMPDIR"] = str(self.runtime_dir)
+        before = set(children())
         self._playwright = await async_playwright().start()
+        # Playwright does not say when its driver ends; the kernel does.
+        driver = next((pid for pid in children() if pid not in before), None)
+        if driver is not None:
+            self._driver = os.pidfd_open(driver)
+            asyncio.get_running_loop().add_reader(self._driver, self._driver_ended)
+
+    def _driver_ended(self) -> None:
+        self._forget_driver()
+        self._playwright = None
+        log.error("driver.lost")
+        self.lost()
+
+    def _forget_driver(self) -> None:
+        if self._driver is not None:
+            asyncio.get_running_loop().remove_reader(self._driver)
+            os.close(self._driver)
+            self._driver = None
 
     async def stop(self) -> None:
         """Stop the driver; what it still runs ends with it."""
+        self._forget_driver()
         if self._playwright is not None:
             await self._playwright.stop()
             self._playwright = None
 
     async def launch(self, proxy: Proxy | None, scale: int) -> Chromium:
-        """Start one Chromium. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
-        if self._playwright is None:
+        """Start one Chromium, and a new driver when the last one died. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
+        async with self._starting:
+            if self._playwright is None:
+                await self.start()
+        return await self._launch(self._playwright, proxy, scale)
+
+    async def _launch(self, driver: Playwright | None, proxy: Proxy | None, scale: int) -> Chromium:
+        if driver is None:
             raise LaunchError("the driver does not run")
         home = private_directory(self.runtime_dir)
         try:
-            browser = await self._playwright.chromium.launch(
+            browser = await driver.chromium.launch(
                 executable_path=self.executable,
                 args=command_line(home / "profile", proxy, scale),
                 ignore_default_args=True,
@@ -140,9 +174,10 @@ class Engine:
 
     async def end(self, chromium: Chromium) -> None:
         """End a Chromium for certain: ask, then kill its process group; then remove its directory."""
-        await _close(chromium.browser)
+        if self._playwright is not None:
+            await _close(chromium.browser)
         if kill_group(chromium.pid):
-            log.warning("chromium.killed", extra={"pid": chromium.pid})
+            log.info("chromium.killed", extra={"pid": chromium.pid})
             await asyncio.sleep(0.05)
         await asyncio.to_thread(_remove, chromium.home)
 

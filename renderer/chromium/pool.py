@@ -85,6 +85,13 @@ class Pool:
             self._changed()
             self.fill()
 
+    def lose(self) -> None:
+        """All browsers are dead: their driver died."""
+        for chromium in list(self._ready):
+            self._ready.remove(chromium)
+            self._tasks.start(self._engine.end(chromium))
+        self._changed()
+
     async def close(self) -> None:
         """End every browser that is nobody's."""
         self._closed = True

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from renderer.wire import messages as m
 from renderer.wire.codec import encode
 from renderer.wire.control import SUBPROTOCOL, Egress, LeaseCode, LeaseState
 from tests.support.renderer import (
+    CHECKOUT,
     ORIGIN,
     TOKEN,
     Gateway,
@@ -373,7 +375,72 @@ async def test_pages_cannot_leave_the_web(node: NodeProcess, gateway: Gateway, p
         await end_lease(control, "leaver")
 
 
+async def test_a_page_that_wants_a_password_gets_none(node: NodeProcess, gateway: Gateway) -> None:
+    gateway.pages[ORIGIN + "/private"] = (
+        401,
+        {"WWW-Authenticate": 'Basic realm="x"', "Content-Type": "text/html"},
+        b"<title>refused</title>",
+    )
+    async with node.control() as control:
+        await start_lease(control, "asked", gateway.egress("asked"))
+        async with node.viewer("asked", "/private") as viewer:
+            await viewer.title("refused")
+        await end_lease(control, "asked")
+
+
 # ---------------------------------------------------------------- the end of the node
+
+
+async def test_a_dead_driver_is_replaced(gateway: Gateway) -> None:
+    runtime_dir = open_to_all(new_runtime_dir())
+    async with node_process(runtime_dir, "--warm", "0") as node, node.control() as control:
+        await start_lease(control, "before", gateway.egress("before"))
+        driver = next(pid for pid in node.children() if b"run-driver" in proc(pid, "cmdline"))
+        async with node.viewer("before") as viewer:
+            await viewer.title("home")
+            os.kill(driver, signal.SIGKILL)
+            assert (await viewer.message(m.Closed)).code is m.CloseCode.BROWSER_CRASHED
+        assert (await report_of(control, "before")).code is LeaseCode.CRASHED
+        assert (await start_lease(control, "after", gateway.egress("after"))).state is LeaseState.STARTED
+        async with node.viewer("after") as viewer:
+            await viewer.title("home")
+    shutil.rmtree(runtime_dir.parent)
+
+
+WITHOUT_SANDBOX = """
+import ctypes, os, subprocess, sys
+ready, go = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    assert ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) == 0  # CLONE_NEWUSER | CLONE_NEWNS
+    os.write(ready[1], b"x"); os.read(go[0], 1)
+    os.setresgid(0, 0, 0); os.setresuid(0, 0, 0)
+    open("/proc/sys/user/max_user_namespaces", "w").write("0")  # of this namespace alone
+    node = subprocess.Popen([sys.executable, "-m", "renderer", *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    node.stdin.write(b"a-node-token-for-tests\\n"); node.stdin.flush()
+    print("stdout", node.stdout.read(), flush=True)
+    os._exit(node.wait(60))
+os.read(ready[0], 1)
+open(f"/proc/{child}/uid_map", "w").write("0 0 65536")
+open(f"/proc/{child}/gid_map", "w").write("0 0 65536")
+os.write(go[1], b"x")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a place without user namespaces")
+async def test_without_a_sandbox_the_node_does_not_start() -> None:
+    runtime_dir = open_to_all(new_runtime_dir())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WITHOUT_SANDBOX, "--runtime-dir", str(runtime_dir), "--exit-with-parent",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=CHECKOUT,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 78, err
+    assert out == b"stdout b''\n"  # nobody was told a port
+    assert b"sysctl -w user.max_user_namespaces" in err
+    assert b'"code": "no-sandbox"' in err
+    shutil.rmtree(runtime_dir.parent)
 
 
 async def test_kill_the_node_and_start_again(gateway: Gateway) -> None:

@@ -289,9 +289,12 @@ async def test_popup_flood_is_capped(show: Any) -> None:
     body = "<title>-</title><button style='position:absolute;left:0;top:0;width:100px;height:50px' onclick=\"for (let i = 0; i < 60; i++) window.open('/page?' + i)\">open</button>"
     async with show(body, "/flood") as viewer:
         await viewer.click(20, 20)
-        await viewer.message(m.Notice, lambda x: x.code is m.NoticeCode.POPUP_BLOCKED)
-        await asyncio.sleep(0.5)
-        assert len([x for x in viewer.messages if isinstance(x, m.Opened)]) <= 5
+        await viewer.message(m.Opened)
+        await asyncio.sleep(1.0)
+        opened = len([x for x in viewer.messages if isinstance(x, m.Opened)])
+        assert opened <= 5
+        # Where Chromium's own blocker stops all but one (not in its headless shell), there is nothing left for us to block.
+        assert opened == 1 or m.Notice(m.NoticeCode.POPUP_BLOCKED) in viewer.messages
 
 
 async def test_takeover_and_return(show: Any, node: NodeProcess, lease: str) -> None:
