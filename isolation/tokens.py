@@ -76,9 +76,7 @@ class Tokens:
             raise TokenError(f"not a valid {purpose.value}, or too old") from error
 
     def _signer(self, purpose: Purpose, audience: str) -> Signer:
-        return Signer(
-            self._keys, salt=f"{purpose.value}|{audience}", key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        return Signer(self._keys, salt=f"{purpose.value}|{audience}", key_derivation="hmac", digest_method=hashlib.sha256)
 
     def _serializer(self, purpose: Purpose, audience: str) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(

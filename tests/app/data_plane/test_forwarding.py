@@ -378,7 +378,10 @@ BROKEN = [
     (b"HTTP/1.1 100 Continue\r\n\r\n" * 50 + ok(), "bad-response"),
     (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * (MAX_RESPONSE_HEAD * 2), "too-large-head"),
     (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(600)) + b"\r\n", "too-large-head"),
-    (b'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n', "bad-response"),
+    (
+        b'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n',
+        "bad-response",
+    ),
     (b"", "closed-early"),
     (b"HTTP/1.1 200 OK\r\nContent-", "closed-early"),
 ]
