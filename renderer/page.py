@@ -148,6 +148,8 @@ class Tab:
         await self.observer.cdp.send(
             "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": False}
         )
+        if self.pump is not None:
+            self.pump.expect(self._size)
 
     def detach(self, viewer: Viewer) -> None:
         """Let go of a viewer whose connection is gone."""

@@ -26,6 +26,8 @@ MIN_INTERVAL = (
     1 / 30
 )  # seconds between acknowledgements to Chromium: 30 pictures a second; encoding PNGs faster burns a core for nothing
 MAX_FRAMES_IN_FLIGHT = 2
+EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page
+EXPECT_TIMES = 5  # then the page has hung, and its next picture will come by itself
 
 log = logging.getLogger("renderer.capture")
 
@@ -46,6 +48,10 @@ class FramePump:
         self._repeat = False
         self._casting = False
         self._acked_at = 0.0
+        self._came = 0  # frames so far
+        self._cast_size: tuple[int, int] | None = None  # of the newest frame, CSS pixels
+        self._wanted: tuple[int, int] | None = None
+        self._expecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to listen; pictures come from :meth:`attach` on."""
@@ -68,6 +74,23 @@ class FramePump:
         await self._cdp.send(
             "Page.startScreencast", {"format": "png", "maxFramesInFlight": MAX_FRAMES_IN_FLIGHT, "sendLastFrame": True}
         )
+
+    def expect(self, size: tuple[int, int] | None = None) -> None:
+        """Expect a picture soon: the page was resized to ``size`` (CSS pixels), or has loaded. When none comes the screencast is started anew, which always brings one.
+
+        Measured with Chromium 156: after one resize in thirty no frame of the new size ever came.
+        """
+        self._wanted = size or self._wanted
+        if self._expecting is None or self._expecting.done():
+            self._expecting = self._tasks.start(self._insist())
+
+    async def _insist(self) -> None:
+        seen = self._came
+        for _ in range(EXPECT_TIMES):
+            await asyncio.sleep(EXPECT_SECONDS)
+            if not self._casting or (self._came != seen and self._wanted in {None, self._cast_size}):
+                return
+            await self.show()
 
     async def hide(self) -> None:
         """Stop the screencast: nobody is looking, Chromium need not draw for us."""
@@ -95,6 +118,9 @@ class FramePump:
         self._wake.set()
 
     def _frame_came(self, event: Event) -> None:
+        self._came += 1
+        metadata = event.get("metadata", {})
+        self._cast_size = (int(metadata.get("deviceWidth", 0)), int(metadata.get("deviceHeight", 0)))
         data, session = event.get("data"), event.get("sessionId")
         self._tasks.start(self._acknowledge(session))
         if isinstance(data, str) and self._sink is not None:
