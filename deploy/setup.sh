@@ -50,7 +50,16 @@ stamp=.venv/.installed-$extra
 wanted=$(cksum pyproject.toml | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   say "Installing Python packages (about 300 MB the first time; a few minutes)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" || fail "pip could not install the packages; its message is above."
+  # pip says a line for each package; people see a count. Its messages and its exit status are kept.
+  { .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --editable ".[$extra]" 2>&1; echo "exit=$?"; } | awk '
+    { log_[NR] = $0 }
+    /^ *Collecting / { found++; printf "\r    %d packages found …", found; fflush() }
+    /^Installing collected packages/ { printf "\r    %d packages found, installing …          ", found; fflush() }
+    /^exit=/ { status = substr($0, 6) }
+    END {
+      printf "\n"
+      if (status != 0) { for (i = NR > 40 ? NR - 40 : 1; i < NR; i++) print log_[i]; exit 1 }
+    }' || fail "pip could not install the packages; its last messages are above."
   printf '%s' "$wanted" > "$stamp"
   # The demo is a part of the development set.
   [ "$extra" = dev ] && printf '%s' "$wanted" > .venv/.installed-demo

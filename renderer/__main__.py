@@ -62,8 +62,14 @@ def _arguments(given: list[str]) -> argparse.Namespace:
 
 
 def _token() -> str:
-    """Return the node's token: from the environment, else the first line of standard input. It never stands on the command line."""
+    """Return the node's token: from the environment, a file it names, or the first line of standard input. It never stands on the command line."""
     token = os.environ.pop("ISOLATION_NODE_TOKEN", "")
+    file = os.environ.pop("ISOLATION_NODE_TOKEN_FILE", "")
+    if not token and file:
+        try:
+            token = Path(file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SystemExit(f"ISOLATION_NODE_TOKEN_FILE: {file} cannot be read: {error}") from error
     if not token:
         # Byte by byte from the descriptor: a buffered reader would swallow what follows.
         line = bytearray()
@@ -72,7 +78,8 @@ def _token() -> str:
         token = line.decode("ascii", "replace").strip()
     if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and token.isprintable()):
         raise SystemExit(
-            "no node token: give it in ISOLATION_NODE_TOKEN or as the first line of standard input (16 to 512 characters)"
+            "no node token: give it in ISOLATION_NODE_TOKEN, in the file named by ISOLATION_NODE_TOKEN_FILE, or as the first line of "
+            "standard input (16 to 512 characters)"
         )
     return token
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +95,13 @@ def sync(
 
     with reported():
         start(supervised=supervised, once=once)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def renderer(ctx: typer.Context) -> None:
+    """Run a renderer node (``isolation renderer --help`` lists its options). ``serve`` runs one by itself."""
+    # Replaced by the other program rather than imported: the hostile side shares no process with what the router knows.
+    os.execv(sys.executable, [sys.executable, "-m", "renderer", *ctx.args])  # noqa: S606 - no shell, and the arguments are the operator's own
 
 
 @app.command()
