@@ -42,6 +42,16 @@ def _thread_crashed(args: threading.ExceptHookArgs) -> None:
     )
 
 
+def for_a_command() -> None:
+    """Let what goes wrong during a command be seen on standard error, and nothing else: standard output holds the answer alone."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, _redact, structlog.dev.ConsoleRenderer(colors=False)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
 def configure(process: str, *, level: str = "info", style: str = "json") -> None:
     """Send every log line of this process, the libraries' included, to standard error. ``process`` names it in each line."""
 
@@ -65,7 +75,8 @@ def configure(process: str, *, level: str = "info", style: str = "json") -> None
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write a line: several processes share the descriptor, and print() would write the line's end by itself.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

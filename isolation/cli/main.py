@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from isolation.audit import events as audit
-from isolation.cli import context
+from isolation.cli import context, logs
 from isolation.cli.context import console, errors, reported, run
 from isolation.clock import SystemClock
 from isolation.errors import IsolationError
@@ -47,6 +47,7 @@ def _options(
     ] = None,
 ) -> None:
     context.invocation.config = config
+    logs.for_a_command()
 
 
 # ---------------------------------------------------------------------- running
