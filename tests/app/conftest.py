@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -25,9 +27,22 @@ def product(whole_product: Product) -> Iterator[Product]:
 
 @pytest.fixture(scope="session")
 def whole_fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A second one, whose readings go stale after three seconds: for tests that break what it stands on."""
-    with Product(tmp_path_factory.mktemp("fragile"), stale_after="3s") as product:
-        yield product
+    """A second one, whose readings go stale after three seconds: for tests that break what it stands on.
+
+    As root its state lies on a small file system of its own, which can be filled up.
+    """
+    home = tmp_path_factory.mktemp("fragile")
+    disk = home / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0711", "tmpfs", disk]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
+    try:
+        with Product(home, stale_after="3s", state_dir=disk / "state") as product:
+            product.own_disk = mounted
+            yield product
+    finally:
+        if mounted:
+            subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

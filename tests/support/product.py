@@ -7,6 +7,7 @@ for every run: each log line is JSON, and none holds a secret that this module k
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import itertools
 import json
@@ -25,7 +26,9 @@ from typing import Any, Self
 import httpx
 import jwt
 import psutil
+import structlog
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from isolation.cli import context
@@ -97,6 +100,16 @@ def eventually(condition: Callable[[], Any], what: str = "", bound: float = BOUN
         time.sleep(0.02)
 
 
+def command(config: Path, *arguments: str) -> Result:
+    """Run a command in this process, and leave nothing of it behind."""
+    logging = structlog.get_config()
+    try:
+        return CliRunner().invoke(command_line, ["--config", str(config), *arguments], env={"COLUMNS": "240"})
+    finally:
+        structlog.configure(**logging)
+        context.invocation.config = None
+
+
 class Product:
     """One deployment. A context manager; ``home`` is a directory of its own."""
 
@@ -108,7 +121,6 @@ class Product:
         stale_after: str = "2m",
         renderer: bool = False,
         tenant: Tenant | None = None,
-        command: Sequence[str] = (),
         state_dir: Path | None = None,
         **settings: Any,
     ) -> None:
@@ -122,11 +134,12 @@ class Product:
         self.log_file = home / "log.jsonl"
         self.secrets: list[str] = []
         self.check_logs = True
+        self.own_disk = False  # whether the state lies on a file system that may be filled up
         self.browsers: list[Browser] = []
         self._stale_after = stale_after
         self._renderer = renderer
         self._settings = settings
-        self._command = list(command)
+        self._collectors: list[subprocess.Popen[bytes]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._stack = contextlib.ExitStack()
         self._numbers = itertools.count(1)
@@ -182,7 +195,7 @@ class Product:
         if not self._renderer:
             # A node that is never there: these tests need no Chromium, and none is started.
             document["renderer"] = {"nodes": [{"address": "127.0.0.1:1", "token": "no-such-node-no-such-node"}]}
-        return document | self._settings
+        return copy.deepcopy(document | self._settings)  # whoever changes it changes no other
 
     def _app(self, spec: AppSpec) -> dict[str, Any]:
         return {
@@ -205,14 +218,18 @@ class Product:
     def start(self, *, wait: bool = True) -> None:
         """Start ``isolation serve`` and wait until it answers."""
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, sys.executable, "-m", "isolation", "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=Path(__file__).parents[2],
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
+            # Logs go through a pipe, as in a container: a limit on the size of files must not touch them.
+            collector = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "isolation", "--config", str(self.config), "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=collector.stdin,
+            stderr=collector.stdin,
+            cwd=Path(__file__).parents[2],
+        )
+        assert collector.stdin is not None
+        collector.stdin.close()
+        self._collectors.append(collector)
         if wait:
             self.wait_for("/readyz" if self._renderer else "/healthz")
             # The first complete poll: before it every risk is unknown, and everybody is isolated.
@@ -235,10 +252,10 @@ class Product:
 
     def stop(self) -> None:
         """End it as Ctrl-C does; nothing may be left."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
-        family = self._family(process)
+        family = self.family()
         process.send_signal(signal.SIGINT)
         try:
             assert process.wait(BOUND) == 0, self.tail()
@@ -246,10 +263,18 @@ class Product:
             if process.poll() is None:
                 process.kill()
                 process.wait(BOUND)
-        _, left = psutil.wait_procs(family, 3)
+            self._process = None
+        self.assert_gone(family)
+
+    def assert_gone(self, family: Sequence[psutil.Process]) -> None:
+        """Check that none of these is left, and that nobody holds the log open."""
+        _, left = psutil.wait_procs(list(family), 5)
         for orphan in left:
             orphan.kill()
         assert not left, f"still running: {left}"
+        for collector in self._collectors:
+            collector.wait(BOUND)
+        self._collectors.clear()
 
     @property
     def pid(self) -> int:
@@ -265,11 +290,20 @@ class Product:
         """Ask for the configuration to be read again."""
         os.kill(self.pid, signal.SIGHUP)
 
-    @staticmethod
-    def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    def family(self) -> list[psutil.Process]:
+        """Return every process below the supervisor."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return list(psutil.Process(process.pid).children(recursive=True))
+            return list(psutil.Process(self.pid).children(recursive=True))
         return []
+
+    def kill(self) -> None:
+        """End the supervisor as nobody should: kill -9. Its children have to notice by themselves."""
+        assert self._process is not None
+        family = self.family()
+        self._process.kill()
+        self._process.wait(BOUND)
+        self._process = None
+        self.assert_gone(family)
 
     # ------------------------------------------------------------------ asking it
 
@@ -295,8 +329,7 @@ class Product:
 
     def cli(self, *arguments: str, status: int = 0) -> str:
         """Run a command on this deployment's configuration; return what it printed."""
-        outcome = CliRunner().invoke(command_line, ["--config", str(self.config), *arguments], env={"COLUMNS": "240"})
-        context.invocation.config = None
+        outcome = command(self.config, *arguments)
         assert outcome.exit_code == status, f"{outcome.output}\n{outcome.exception!r}"
         return outcome.output
 

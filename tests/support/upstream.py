@@ -71,12 +71,12 @@ class Upstream:
         self.port = 0
         self.seen: list[Seen] = []
         self.lost = 0  # connections that ended
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
         self._server: asyncio.Server | None = None
         self._open: set[Writer] = set()
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
         self._thread.start()
         self.start()
         return self
