@@ -27,6 +27,7 @@ SKEW = 300.0  # seconds: Microsoft's own allowance for clocks that differ
 MAX_TOKEN = 65_536  # characters: 200 groups make 8 KB
 MAX_KEYS = 100  # Entra publishes fewer than ten
 MAX_TOKEN_LIFE = 86_400.0  # seconds: a tenant may set an ID token's life to one day at most
+MIN_EXPONENT = 65_537  # FIPS 186-5 §A.1.1: more than 2^16; every key that Entra has published has exactly this one
 MIN_KEY_BITS = 2048
 MAX_KEY_BITS = 8192  # a larger modulus only makes verifying slow
 MAX_GROUPS = 1_000  # Entra sends at most 200 in a JWT
@@ -178,6 +179,8 @@ def _parse_key(entry: object) -> SigningKey | None:
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
     if not isinstance(key, RSAPublicKey) or not MIN_KEY_BITS <= key.key_size <= MAX_KEY_BITS:
+        return None
+    if key.public_numbers().e < MIN_EXPONENT:
         return None
     return SigningKey(kid=kid, key=key, issuer=issuer)
 
