@@ -32,7 +32,7 @@ OPEN_SECONDS = 5.0  # a node is one network hop away; beyond this it is not well
 CLOSE_SECONDS = 0.1  # a goodbye that unread frames hold up is not waited for: people are told of an end within the second
 START_SECONDS = 20.0  # launching Chromium takes 0.3 s; on a machine that swaps, twenty times that, thrice
 FIRST_BACK_OFF = 0.05  # seconds: a restarted node is back within a second, and people wait for it
-LAST_BACK_OFF = 2.0  # seconds: what a dead node costs is one refused connection in this time
+LAST_BACK_OFF = 0.25  # seconds: what a dead node costs is one refused connection in this time; people wait for its return
 PING_SECONDS = 5.0  # a node that vanished without a word is noticed within twice this
 
 _NO_LEASE = encode(Closed(CloseCode.RENDERER_LOST))  # a node's answer to hello on a lease it does not have
@@ -126,7 +126,8 @@ class NodeLink:
                         self._heard(text)
                         wait = FIRST_BACK_OFF
             except (WebSocketException, WireError, OSError, TimeoutError) as error:
-                log.warning("node.unreachable", node=self.address.name, error=type(error).__name__, retry_in=wait)
+                if wait < LAST_BACK_OFF:  # told a few times, not for ever
+                    log.warning("node.unreachable", node=self.address.name, error=type(error).__name__, retry_in=wait)
             finally:
                 self._drop()
             await asyncio.sleep(wait)

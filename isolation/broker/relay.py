@@ -32,6 +32,9 @@ EVENTS_PER_SECOND = (
 EVENTS_BURST = 400.0
 
 # What the registry of live connections says, in the viewer's codes. Anything unforeseen makes the viewer ask again by reloading.
+_GOING_AWAY = (
+    "going-away"  # this worker stops: the line breaks without a word, and the viewer connects again until somebody answers
+)
 _WHY = {
     "released": CloseCode.RELEASED,
     "redecided": CloseCode.REDECIDED,
@@ -97,7 +100,7 @@ class Relay:
         """Serve one accepted stream to its end. ``instance``: the viewer page's id; its newest stream replaces the one before."""
         told: asyncio.Future[CloseCode | None] = asyncio.get_running_loop().create_future()
 
-        def tell(code: CloseCode) -> None:
+        def tell(code: CloseCode | None) -> None:
             if not told.done():
                 told.set_result(code)
 
@@ -105,7 +108,7 @@ class Relay:
         if (before := self._streams.get(key)) is not None and not before.done():
             before.set_result(CloseCode.REPLACED)
         self._streams[key] = told
-        handle = self._live.open(grant.session_digest, grant.app, lambda why: tell(_WHY.get(why, CloseCode.REDECIDED)))
+        handle = self._live.open(grant.session_digest, grant.app, lambda why: tell(_code(why)))
         talk = asyncio.get_running_loop().create_task(self._converse(viewer, grant))
         try:
             waiting: list[asyncio.Future[CloseCode | None]] = [talk, told]
@@ -199,6 +202,11 @@ class Relay:
         finally:
             incoming.cancel()
             await asyncio.gather(incoming, return_exceptions=True)
+
+
+def _code(why: str) -> CloseCode | None:
+    """Return what a viewer is told; None: nothing, its page stands and is not to be loaded from a router that is not there."""
+    return None if why == _GOING_AWAY else _WHY.get(why, CloseCode.REDECIDED)
 
 
 async def _upward(viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant) -> CloseCode | None:

@@ -351,6 +351,20 @@ async def test_a_changed_decision_is_told_in_the_routers_words(site: ViewerSite,
         assert site.relay.streams == 0
 
 
+async def test_a_router_that_stops_breaks_the_line_without_a_word(site: ViewerSite) -> None:
+    """Told anything, a viewer would load its page from a router that is not there; so it connects again until somebody answers."""
+    known = await configuration(site)
+    async with stream(site, known["ticket"]) as connection:
+        page = (await opened(connection)).page
+        for session, app in list(site.live.pairs()):
+            site.live.end(session, app, "going-away")
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(3):
+                await until(connection, m.Closed)
+    async with stream(site, (await ask(site, known["instance"])).json()["ticket"]) as connection:
+        assert (await opened(connection, replace(HELLO, page=page))).resumed
+
+
 async def test_a_browser_that_dies_is_replaced_at_the_same_address(site: ViewerSite) -> None:
     known = await configuration(site)
     async with stream(site, known["ticket"]) as connection:
