@@ -11,13 +11,18 @@ import os
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from renderer.chromium.find import NoChromiumError, find_chromium
 from renderer.privileges import PrivilegeError, drop_root
+
+if TYPE_CHECKING:
+    from renderer.node import Node
+    from renderer.server import NodeServer
 
 # ---------------------------------------------------------------- limits
 MAX_TOKEN = 512  # characters of the node's token
@@ -104,10 +109,9 @@ async def _parent_gone() -> None:
 async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
     from renderer.chromium.sandbox import check_sandbox
-    from renderer.node import Node
-    from renderer.server import NodeServer
-    from renderer.wire.control import GRACE_SECONDS
 
+    # People wait for a node that starts again: what else it needs is read from disk while the driver and the first Chromium start.
+    loading = asyncio.ensure_future(asyncio.to_thread(import_module, "renderer.server"))
     host, _, port = options.listen.rpartition(":")
     runtime_dir = options.runtime_dir.resolve()
     removed = remove_stale(runtime_dir)
@@ -126,6 +130,11 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     try:
         await engine.start()
         version = await check_sandbox(engine)
+        await loading
+        from renderer.node import Node
+        from renderer.server import NodeServer
+        from renderer.wire.control import GRACE_SECONDS
+
         node = Node(engine, version, capacity=options.capacity, warm=options.warm, grace=options.grace or GRACE_SECONDS)
         node.start()
         server = NodeServer(node, token)
