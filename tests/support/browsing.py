@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from typing_extensions import override
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from isolation.testing.tenant.server import Tenant
@@ -186,9 +188,13 @@ class Raw:
 
 
 def closed_at(websocket: ClientConnection) -> tuple[float, int, str]:
-    """Read a WebSocket to its end; return the wall clock then, and the close code and reason."""
-    with contextlib.suppress(Exception):
+    """Read a WebSocket to its end; return the wall clock when the close frame (or the end) came, and the close code and reason."""
+    end = time.monotonic() + BOUND
+    while websocket.protocol.close_rcvd is None and websocket.protocol.state is not State.CLOSED and time.monotonic() < end:
+        with contextlib.suppress(TimeoutError, ConnectionClosed):
+            websocket.recv(0.002)
+    moment = time.time()
+    with contextlib.suppress(TimeoutError, ConnectionClosed):
         while True:
             websocket.recv(BOUND)
-    moment = time.time()
     return moment, websocket.close_code or 0, websocket.close_reason or ""

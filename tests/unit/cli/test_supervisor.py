@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -69,13 +70,15 @@ class World:
     async def running(self, *specs: Spec) -> AsyncIterator[Supervisor]:
         running = Supervisor(specs, SystemClock(), gone=lambda name, pid: self.gone.append((name, pid)))
         await running.start()
-        family = []
+        family: list[psutil.Process] = []
         try:
             for spec in specs:
                 if "--dies" not in spec.argv:
                     await until(lambda spec=spec: len(self.starts(spec.name)) >= 1)
             yield running
-            family = psutil.Process().children(recursive=True)
+            for pid in running.pids.values():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    family += [child := psutil.Process(pid), *child.children(recursive=True)]
         finally:
             await running.stop()
         _, left = psutil.wait_procs(family, 5)
