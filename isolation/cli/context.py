@@ -144,4 +144,7 @@ def age(seconds: float | None) -> str:
 
 def operator() -> str:
     """Return who runs the command, for the audit log."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container's account need not have a name (the error's class depends on Python's version)
+        return f"uid {os.getuid()}"
