@@ -13,6 +13,7 @@ from renderer.wire.messages import Composition, CopyRequest, Key, Paste, Pointer
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
+HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
 TEXT_PATIENCE = 0.5  # seconds text waits for the clicks and keys before it
 MAX_UNANSWERED = 64  # clicks and keys a hanging page may leave unanswered before we wait for it
 
@@ -78,7 +79,7 @@ class Dispatcher:
             self._unanswered.add(task)
             task.add_done_callback(self._unanswered.discard)
             if isinstance(message, Wheel) or (isinstance(message, Pointer) and message.kind is PointerKind.MOVE):
-                await asyncio.wait({task}, timeout=MOVE_PATIENCE)
+                await self._taken(task)
             elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
                 await asyncio.wait({task}, timeout=1.0)  # several steps whose order matters
             else:
@@ -86,6 +87,19 @@ class Dispatcher:
                 await asyncio.sleep(0)
             if len(self._unanswered) >= MAX_UNANSWERED:
                 await asyncio.wait(self._unanswered, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _taken(self, task: asyncio.Task[Any]) -> None:
+        """Wait for the page to take a move or a wheel. More of them add up meanwhile; what must not wait ends the waiting."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + HELD_SECONDS
+        await asyncio.wait({task}, timeout=MOVE_PATIENCE)
+        while not task.done() and self._queue.only_motion and (left := end - loop.time()) > 0:
+            self._wake.clear()
+            more = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait({task, more}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                more.cancel()
 
     async def _send(self, message: ToRenderer) -> None:
         match message:

@@ -33,6 +33,7 @@ TEXT_RATE = 64 * 1024.0  # bytes a second of typed and pasted text
 TEXT_BURST = 512 * 1024.0  # two pastes of the largest size
 NAVIGATION_RATE = 4.0  # addresses, reloads and steps through history a second
 NAVIGATION_BURST = 20.0
+MAX_MOTION = 8  # moves and wheels in turns, which do not add up
 MAX_QUEUE = 256  # messages waiting for the page; moves and wheels are merged, so this is hundreds of clicks
 
 
@@ -121,6 +122,11 @@ class InputQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def only_motion(self) -> bool:
+        """Whether nothing but a few moves and wheels waits, which may add up for longer."""
+        return len(self._waiting) <= MAX_MOTION and all(_is_motion(message) for message in self._waiting)
+
     def put(self, message: ToRenderer) -> bool:
         """Add a message. False: the queue is full and the message was not taken."""
         if self._waiting:
@@ -140,6 +146,10 @@ class InputQueue:
     def clear(self) -> None:
         """Forget everything (the page changed hands: old input must not reach it)."""
         self._waiting.clear()
+
+
+def _is_motion(message: ToRenderer) -> bool:
+    return isinstance(message, Wheel) or (isinstance(message, Pointer) and message.kind is PointerKind.MOVE)
 
 
 def _merged(last: ToRenderer, message: ToRenderer) -> ToRenderer | None:

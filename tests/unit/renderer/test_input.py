@@ -252,6 +252,48 @@ async def test_a_click_passes_a_page_that_does_not_answer_moves() -> None:
     tasks.close()
 
 
+class SlowPage(FakePage):
+    """A page that takes longer for a wheel than the next one is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = self.most = 0
+
+    async def send(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await asyncio.sleep(0.3)
+        self.open -= 1
+        return await super().send(method, params)
+
+
+async def test_a_slow_page_is_not_sent_more_wheels_than_it_takes() -> None:
+    page = SlowPage()
+    made, tasks = await dispatcher(page)
+    page.most = 0
+    for _ in range(80):
+        made.put(m.Wheel(5, 5, 0, 120, 0))
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await page.until(lambda: sum(params["deltaY"] for _, params in page.sent) == 80 * 120)
+    assert page.most == 1
+    tasks.close()
+
+
+async def test_a_key_passes_a_page_that_does_not_answer_a_wheel() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    page.hanging = True
+    made.put(m.Wheel(5, 5, 0, 120, 0))
+    await asyncio.sleep(0.2)  # the dispatcher now waits for the page, and for nothing but motion
+    made.put(m.Wheel(5, 5, 0, 120, 0))
+    made.put(KEY)
+    async with asyncio.timeout(5):
+        await page.until(lambda: any("key" in params for _, params in page.sent))
+    assert [params["type"] for _, params in page.sent] == ["mouseWheel", "mouseWheel", "keyDown"]
+    tasks.close()
+
+
 async def test_keys_go_in_order_while_the_page_hangs() -> None:
     page = FakePage()
     made, tasks = await dispatcher(page)
