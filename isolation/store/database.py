@@ -6,7 +6,7 @@ Work is a function of a :class:`sqlalchemy.Connection`; it runs in a thread, ins
     people = await store.read(load_people)
 
 Writes that wait at the same time share one transaction and so one flush to disk (*group commit*). When any of them fails, all are rolled back and
-each is run again alone. **Work may therefore run twice**; it must have no effect but on its connection.
+each is run again alone, unless the store is locked. **Work may therefore run twice**; it must have no effect but on its connection.
 
 A write is on the disk when ``write`` returns (``synchronous=FULL``): the audit log promises that an entry is durable before its effect is
 visible. Every failure is a :class:`~isolation.errors.StoreError`; when its cause is gone the store works again without a restart.
@@ -17,7 +17,6 @@ Code without an event loop uses the same repositories: ``store.run_sync(reposito
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import queue
 import threading
@@ -34,7 +33,7 @@ from sqlalchemy.pool import QueuePool
 
 from isolation.clock import Clock, SystemClock
 from isolation.errors import ConfigurationError, StoreError
-from isolation.store.failures import needs_reopening, store_error
+from isolation.store.failures import is_locked, needs_reopening, store_error
 from isolation.store.migrate import is_current, migrate
 
 T = TypeVar("T")
@@ -172,8 +171,17 @@ class Store:
 
     def _commit_together(self, jobs: list[_Job[Any]]) -> None:
         if len(jobs) > 1:
-            with contextlib.suppress(BaseException):  # whoever is to blame finds out below, alone
+            try:
                 results = self._run(self._write_engine, lambda connection: [job.work(connection) for job in jobs])
+            except StoreError as error:
+                if is_locked(error.__cause__):
+                    # Nobody here is to blame, and alone each would wait as long again, one after the other.
+                    for job in jobs:
+                        job.future.set_exception(StoreError(str(error)))
+                    return
+            except BaseException:  # noqa: BLE001, S110 - whoever is to blame finds out below, alone
+                pass
+            else:
                 for job, result in zip(jobs, results, strict=True):
                     job.future.set_result(result)
                 return

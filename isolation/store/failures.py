@@ -40,6 +40,11 @@ def needs_reopening(error: BaseException) -> bool:
     return result_code(error) in _REOPEN
 
 
+def is_locked(error: BaseException | None) -> bool:
+    """Say whether another process held the store for longer than was waited."""
+    return error is not None and result_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
 def store_error(error: Exception) -> StoreError:
     """Return the StoreError to raise ``from`` a database error or an operating system error."""
     code = result_code(error)

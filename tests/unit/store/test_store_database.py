@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Connection, func, insert, select, text
 
 from isolation.errors import ConfigurationError, StoreError
@@ -327,6 +328,20 @@ async def test_a_store_locked_by_another_process_is_waited_for_then_refused(stor
     other.execute("ROLLBACK")
     other.close()
     await store.write(add("one"))
+    assert await store.read(count) == 1
+
+
+async def test_many_that_wait_for_a_locked_store_wait_together(store: Store, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with structlog.testing.capture_logs() as logs:
+        outcomes = await asyncio.gather(*(store.write(add(f"p{number}")) for number in range(20)), return_exceptions=True)
+    other.rollback()
+    other.close()
+
+    assert {type(outcome) for outcome in outcomes} == {StoreError}
+    assert len([line for line in logs if line["event"] == "store.failed"]) <= 3  # not one wait for each of them
+    assert await store.write(add("after")) == "after"
     assert await store.read(count) == 1
 
 
