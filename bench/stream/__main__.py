@@ -178,21 +178,23 @@ async def survey(context: BrowserContext, origins: dict[str, str], name: str, pa
 
 async def _checked(system: System, subject: Subject, site: TextSite, name: str) -> dict[str, Part]:
     """Put a system through the script, and make sure that everything arrived in the page: else its bytes mean nothing."""
+    seen: object = None
+
+    async def arrived() -> bool:
+        nonlocal seen
+        if subject.name == "text":
+            seen = state = site.states.get(name, {})
+            # noVNC may lose a few notches on a busy machine; that still counts as arrived.
+            return state.get("typed") == TEXT and state.get("clicks") == 1 and state.get("scroll", 0) >= 0.9 * NOTCH * NOTCHES
+        seen = path = await system.address()
+        return path.removeprefix("/payments/payments/").isdecimal()
+
     try:
         async with asyncio.timeout(RUN_SECONDS):
-            parts, path = await perform(system, subject, name)
-    except (TimeoutError, Error) as problem:
-        raise MissingError(
-            f"{system.name}, page “{subject.name}”: {type(problem).__name__} {problem}\n{traceback.format_exc(limit=-6)}"
-        ) from problem
-    if subject.name == "text":
-        state = site.states.get(name, {})
-        # noVNC may lose a few notches on a busy machine; we count that as arrived.
-        if state.get("typed") != TEXT or state.get("clicks") != 1 or state.get("scroll", 0) < 0.9 * NOTCH * NOTCHES:
-            raise MissingError(f"{system.name}: the script did not arrive in the page, which says {state}")
-    elif not path.removeprefix("/payments/payments/").isdecimal():
-        raise MissingError(f"{system.name}: the click did not arrive: the page is at {path}")
-    return parts
+            return await perform(system, subject, name, arrived)
+    except (TimeoutError, Error) as error:
+        where = traceback.format_exc(limit=-6)
+        raise MissingError(f"{system.name}, page “{subject.name}”: {error}; the page says {seen}\n{where}") from error
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ KEY_SECONDS = 0.15  # a fast typist; longer than any system takes for a key, so 
 NOTCH_SECONDS = 0.06
 WINDOWS = {"load": 4.0, "type": 0.4, "scroll": 0.8, "click": 1.5}  # seconds of looking on after the last act of a phase
 PHASES = tuple(WINDOWS)
+LATE = 50  # times 0.2 seconds for what is late
 OURS, JPEG, PNG, VNC = "ours", "screencast jpeg", "screencast png", "noVNC"
 
 
@@ -110,14 +111,19 @@ class System(Protocol):
         ...
 
 
-async def perform(system: System, subject: Subject, run: str) -> tuple[dict[str, Part], str]:
-    """Put one system through the script on one page; return what each phase took, and the path where the page is at the end."""
+async def perform(system: System, subject: Subject, run: str, arrived: Callable[[], Awaitable[bool]]) -> dict[str, Part]:
+    """Put one system through the script on one page; return what each phase took.
+
+    ``arrived``: whether all of the script has reached the page; a busy machine gets more time for that. Raises TimeoutError where it never does.
+    """
     parts: dict[str, Part] = {}
     cpu = system.cpu()
 
     async def end(phase: str) -> None:
         nonlocal cpu
         await asyncio.sleep(WINDOWS[phase])
+        if phase == PHASES[-1]:
+            await _in_time(arrived)
         now = system.cpu()
         parts[phase] = Part(await system.take(phase), {kind: round(now[kind] - cpu.get(kind, 0.0), 3) for kind in now})
         cpu = now
@@ -140,9 +146,17 @@ async def perform(system: System, subject: Subject, run: str) -> tuple[dict[str,
         await end("scroll")
         await system.click(await system.target(subject))
         await end("click")
-        return parts, await system.address()
     finally:
         await system.close()
+    return parts
+
+
+async def _in_time(arrived: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(LATE):
+        if await arrived():
+            return
+        await asyncio.sleep(0.2)
+    raise TimeoutError("the script did not arrive in the page")
 
 
 class _Beat:
