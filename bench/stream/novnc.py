@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, BrowserContext, Playwright
 
 from bench.report import MissingError
-from bench.stream.processes import browser_of, cpu_seconds, family, free_port, listens, need, running, started_as_root, wait_until
+from bench.stream.processes import Meter, browser_of, free_port, listens, need, running, started_as_root, wait_until
 from bench.stream.script import HEIGHT, NOTCH, WIDTH, Spot, Subject, Taken
 from bench.stream.viewing import Note, View, closed, nearest
 from renderer.chromium.flags import BASE
@@ -100,7 +100,7 @@ class NoVnc:
     def __init__(self, viewers: Browser, remote: BrowserContext, pid: int, made: Screen, origins: dict[str, str]) -> None:
         self._viewers = viewers
         self._remote = remote
-        self._pid = pid
+        self._meter = Meter([*made.pids, pid], lambda p: "chromium" if p.name().startswith("chrom") else "server")
         self._screen = made
         self._origins = origins
         self._view: View | None = None
@@ -151,8 +151,7 @@ class NoVnc:
 
     def cpu(self) -> dict[str, float]:
         """See :class:`bench.stream.script.System`."""
-        served = [process for pid in (*self._screen.pids, self._pid) for process in family(pid)]
-        return cpu_seconds(served, lambda p: "chromium" if p.name().startswith("chrom") else "server")
+        return self._meter.read()
 
     async def address(self) -> str:
         """See :class:`bench.stream.script.System`."""

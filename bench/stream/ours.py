@@ -16,7 +16,7 @@ import psutil
 from playwright.async_api import Browser, BrowserContext
 
 from bench.report import MissingError
-from bench.stream.processes import command, cpu_seconds, family, free_port, listens, running, wait_until
+from bench.stream.processes import Meter, command, family, free_port, listens, running, wait_until
 from bench.stream.script import HEIGHT, NOTCH, WIDTH, Spot, Subject, Taken
 from bench.stream.viewing import Note, View, closed
 from isolation.testing.tenant import people
@@ -149,6 +149,7 @@ class Stream:
     def __init__(self, context: BrowserContext, made: Product) -> None:
         self._context = context
         self._product = made
+        self._meter = Meter([made.node], _kind)
         self._view: View | None = None
 
     async def open(self, subject: Subject, run: str) -> None:
@@ -207,7 +208,7 @@ class Stream:
 
     def cpu(self) -> dict[str, float]:
         """See :class:`bench.stream.script.System`."""
-        return cpu_seconds(family(self._product.node), _kind)
+        return self._meter.read()
 
     async def address(self) -> str:
         """See :class:`bench.stream.script.System`: our viewer mirrors it in the address bar."""

@@ -108,17 +108,25 @@ def browser_of(profile: str) -> int:
     raise MissingError("Chromium's main process was not found")
 
 
-def cpu_seconds(processes: Sequence[psutil.Process], kind: Callable[[psutil.Process], str]) -> dict[str, float]:
-    """Return user and system time of processes, added up by kind, with the sum as ``all``."""
-    found: dict[str, float] = {"all": 0.0}
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            times = process.cpu_times()
-            used = times.user + times.system
-            name = kind(process)
-            found[name] = found.get(name, 0.0) + used
+class Meter:
+    """Processor time of some processes and all below them, by kind. What a process used counts on when it has ended."""
+
+    def __init__(self, pids: Sequence[int], kind: Callable[[psutil.Process], str]) -> None:
+        self._pids = pids
+        self._kind = kind
+        self._seen: dict[tuple[int, float], tuple[str, float]] = {}
+
+    def read(self) -> dict[str, float]:
+        """Return user and system seconds so far, by kind, with the sum as ``all``."""
+        for process in (each for pid in self._pids for each in family(pid)):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                times = process.cpu_times()
+                self._seen[process.pid, process.create_time()] = (self._kind(process), times.user + times.system)
+        found = {"all": 0.0}
+        for kind, used in self._seen.values():
+            found[kind] = found.get(kind, 0.0) + used
             found["all"] += used
-    return found
+        return found
 
 
 def started_as_root() -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Error, Page, Playwright
 
-from bench.stream.processes import browser_of, cpu_seconds, family, now, started_as_root
+from bench.stream.processes import Meter, browser_of, now, started_as_root
 from bench.stream.script import HEIGHT, NOTCH, WIDTH, Spot, Subject, Taken
 from bench.stream.viewing import closed
 from renderer.chromium.find import find_chromium
@@ -57,7 +57,7 @@ class Screencast:
         self.name = f"screencast {kind}"
         self._options = FORMATS[kind]
         self._context = context
-        self._pid = pid
+        self._meter = Meter([pid], lambda _: "chromium")
         self._origins = origins
         self._page: Page | None = None
         self._cdp: CDPSession | None = None
@@ -133,7 +133,7 @@ class Screencast:
 
     def cpu(self) -> dict[str, float]:
         """See :class:`bench.stream.script.System`."""
-        return cpu_seconds(family(self._pid), lambda _: "chromium")
+        return self._meter.read()
 
     async def address(self) -> str:
         """See :class:`bench.stream.script.System`."""
