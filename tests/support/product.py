@@ -328,10 +328,10 @@ class Product:
         return httpx.get(f"http://127.0.0.1:{self.operations_port}{path}", trust_env=False, timeout=BOUND)
 
     def cli(self, *arguments: str, status: int = 0) -> str:
-        """Run a command on this deployment's configuration; return what it printed."""
+        """Run a command on this deployment's configuration; return its answer, or what it said when it should fail."""
         outcome = command(self.config, *arguments)
         assert outcome.exit_code == status, f"{outcome.output}\n{outcome.exception!r}"
-        return outcome.output
+        return outcome.output if status else outcome.stdout
 
     def audit(self, *arguments: str) -> list[dict[str, Any]]:
         """Return audit entries, newest first."""

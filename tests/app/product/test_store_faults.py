@@ -187,5 +187,6 @@ def test_a_store_that_is_ruined_while_it_runs(fragile: Product) -> None:
     for path in product.state_dir.glob("isolation.db*"):
         path.unlink()
     database.write_bytes(backup.read_bytes())
+    database.chmod(0o600)
     product.start()
     eventually(lambda: sees(browser, product) == "app", "it did not recover")
