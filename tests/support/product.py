@@ -417,8 +417,11 @@ class Product:
         return found
 
     def mark(self) -> int:
-        """Return the present end of the log."""
-        return len(self.log_text())
+        """Return the present end of the log, once what has been written so far has come through the pipe."""
+        size = -1
+        while size != (size := len(self.log_text())):
+            time.sleep(0.05)
+        return size
 
     def known_secrets(self) -> list[str]:
         """Return everything that must not be in a log: canaries, cookies, tokens, codes, the deployment's own secrets."""

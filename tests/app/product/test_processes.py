@@ -48,7 +48,7 @@ def test_a_router_that_is_killed_comes_back_and_people_stay_signed_in(fragile: P
     # What comes meanwhile waits at the listener, which the supervisor holds.
     answer = fragile.raw().ask("GET / HTTP/1.1", f"Cookie: {erin.cookie_header('data')}")
     assert MARK.encode() in answer
-    assert len(fragile.pids("worker-0")) == len(before) + 1
+    eventually(lambda: len(fragile.pids("worker-0")) == len(before) + 1)
     assert fragile.logs("process.ended", name="worker-0", exit_status=-9)
 
 

@@ -119,7 +119,7 @@ def test_a_store_that_somebody_holds_locked(fragile: Product) -> None:
     try:
         page = newcomer.get(product.url("data"))
         assert (page.status_code, title_of(page)) == (503, TITLE)
-        assert any("locked" in line["reason"] for line in product.logs("store.failed"))
+        eventually(lambda: any("locked" in line["reason"] for line in product.logs("store.failed")))
     finally:
         holder.rollback()
         holder.close()
