@@ -157,6 +157,7 @@ def _app_specs(home: Path, ports: Ports) -> list[Spec]:
             [*bound, *python, "datasette", "serve", str(apps / "payments.db"), "--host", "127.0.0.1", "--port", str(ports.data)],
             bytes,
             cwd=str(apps),
+            independent=True,
         ),
         Spec(
             "jupyterlab",
@@ -185,6 +186,7 @@ def _app_specs(home: Path, ports: Ports) -> list[Spec]:
                 "IPYTHONDIR": str(jupyter / "ipython"),
             },
             cwd=str(apps),
+            independent=True,
         ),
     ]
 
@@ -270,7 +272,8 @@ def _welcome(
     console.print(table)
     console.print("People sign in with one click, no password. Try this while one of them works:")
     console.print(
-        f'  .venv/bin/isolation --config {settings.file} users tag alice --risk high --for 2h --reason "phishing report"'
+        f'  .venv/bin/isolation --config {settings.file} users tag alice --risk high --for 2h --reason "phishing report"',
+        soft_wrap=True,  # one line, whatever the terminal's width: it is there to be copied
     )
     console.print(f"  or change the tenant's own risk levels at http://localhost:{ports.tenant}/_tenant/")
     console.print(f"Logs: {log_file}   Health: http://127.0.0.1:{ports.operations}/readyz   [bold]Ctrl-C ends everything.[/]")

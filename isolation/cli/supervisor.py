@@ -33,7 +33,10 @@ TERM_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One child: how to start it and what to tell it. ``bootstrap`` is asked anew at every start."""
+    """One child: how to start it and what to tell it. ``bootstrap`` is asked anew at every start.
+
+    ``independent``: no other child needs it to end well, nor it them; it ends while they do.
+    """
 
     name: str
     argv: Sequence[str]
@@ -41,6 +44,7 @@ class Spec:
     pass_fds: Sequence[int] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
+    independent: bool = False
 
 
 class Supervisor:
@@ -78,13 +82,18 @@ class Supervisor:
         self._watchers[name] = asyncio.create_task(self._watch(spec), name=f"watch {name}")
 
     async def stop(self) -> None:
-        """End every child, last started first."""
+        """End every child, last started first; independent ones at the same time."""
         self._stopping = True
         for watcher in self._watchers.values():
             watcher.cancel()
         await asyncio.gather(*self._watchers.values(), return_exceptions=True)
-        for spec in reversed(self._specs):
-            await self._end(spec.name)
+        ordered = [spec.name for spec in reversed(self._specs) if not spec.independent]
+        independent = [spec.name for spec in self._specs if spec.independent]
+        await asyncio.gather(self._end_one_by_one(ordered), *(self._end(name) for name in independent))
+
+    async def _end_one_by_one(self, names: Sequence[str]) -> None:
+        for name in names:
+            await self._end(name)
 
     async def _launch(self, spec: Spec) -> None:
         process = await asyncio.create_subprocess_exec(

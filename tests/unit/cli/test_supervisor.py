@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,13 +24,18 @@ from isolation.errors import ConfigurationError
 BOUND = 20.0
 
 CHILD = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 name, folder = sys.argv[1:3]
+def ended():
+    path = os.path.join(folder, "ends")
+    return open(path).read() if os.path.exists(path) else ""
 line = sys.stdin.readline().strip()
 if "--stubborn" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
     def end(*_):
+        while "--last" in sys.argv and "first" not in ended():
+            time.sleep(0.01)
         open(os.path.join(folder, "ends"), "a").write(name + "\\n")
         os._exit(0)
     signal.signal(signal.SIGTERM, end)
@@ -109,6 +115,14 @@ async def test_children_are_told_through_a_pipe_and_end_in_reverse_order(world: 
     assert world.lines("ends") == ["third", "second", "first"]
     assert [name for name, _ in world.gone] == ["third", "second", "first"]
     assert running.pids == {}
+
+
+async def test_an_independent_child_ends_while_the_others_do(world: World) -> None:
+    """It goes when the first has gone; were it waited for in its turn, it would have to be killed."""
+    slow = replace(world.spec("slow", "--last"), independent=True)
+    async with world.running(world.spec("first"), world.spec("second"), slow):
+        pass
+    assert world.lines("ends") == ["second", "first", "slow"]
 
 
 async def test_a_child_that_dies_is_started_again_and_told_anew(world: World) -> None:
