@@ -17,7 +17,6 @@ expect.set_options(timeout=30_000)  # a bound, not a measure: two cores are shar
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Demo]:
-
     with running_demo() as running:
         yield running
 
@@ -43,21 +42,22 @@ def visit(
     cookie_jars: dict[tuple[str, str], Any],
 ) -> Iterator[Callable[..., Person]]:
     """Sit somebody down at their browser: ``visit("Bob Brennan", url)``. Screenshots go to pytest's directory ``shots``."""
-    open_ones: list[tuple[tuple[str, str], BrowserContext]] = []
+    open_ones: list[tuple[tuple[str, str], BrowserContext, Person]] = []
     shots = tmp_path_factory.getbasetemp() / "shots"
     shots.mkdir(exist_ok=True)
 
     def sit_down(name: str, url: str, **options: Any) -> Person:
         jar = name, url.rpartition(":")[2].partition("/")[0]
         context = browser.new_context(**{**browser_context_args, **options}, storage_state=cookie_jars.get(jar))
-        open_ones.append((jar, context))
         context.set_default_timeout(30_000)
         person = Person(context.new_page(), name, shots / request.node.name.replace("[chromium]", ""))
+        open_ones.append((jar, context, person))
         person.open(url)
         return person
 
     yield sit_down
-    for jar, context in open_ones:
+    for jar, context, person in open_ones:
+        person.shot("end")
         cookie_jars[jar] = context.storage_state()
         context.close()
 

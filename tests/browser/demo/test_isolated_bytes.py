@@ -13,14 +13,14 @@ from playwright.sync_api import Page, WebSocket, expect
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer
 from tests.support.demo.deployment import Deployment
-from tests.support.demo.person import Box, Person, picture, until
-from tests.support.demo.recorder import shared
+from tests.support.demo.person import Box, Person, picture, run_cell, until
+from tests.support.demo.recorder import Response, shared
 from tests.support.demo.running import CHECKOUT, Demo
 
 pytestmark = [pytest.mark.browser, pytest.mark.demo, pytest.mark.timeout(240)]
 
 AGENT = "Mozilla/5.0 (the person's own browser) Chrome/150"
-OWN_COOKIES = {"isolation", "isolation-flow"}
+OWN_COOKIES = {"isolation", "isolation-flow", "isolation-hint"}
 
 
 def own_files() -> list[bytes]:
@@ -43,33 +43,33 @@ def texts(messages: list[m.FromRenderer]) -> tuple[set[str], set[str]]:
     return titles, {message.path for message in messages if isinstance(message, m.Location)}
 
 
-def work(bob: Person, deployment: Deployment, demo: Demo, straight: Page) -> str:
-    """Use both apps; return the notebook's name."""
+def cookies(response: Response) -> list[tuple[str, str]]:
+    """Return name and value of each cookie that a response sets."""
+    lines = [value.partition(";")[0] for name, value in response.headers if name == "set-cookie"]
+    return [(name, value) for name, _, value in (line.partition("=") for line in lines)]
+
+
+def work(bob: Person, deployment: Deployment, demo: Demo, straight: Page) -> None:
+    """Use both apps."""
     straight.goto(f"{demo.datasette}/payments/suppliers")
-    bob.sees("suppliers", picture(straight).copy(), Box(0, 0, 1280, 300))
-    row = Box.of(straight.locator("table.rows-and-columns tbody tr").nth(2).get_by_role("link").first)
-    bob.click(row)
+    bob.sees("suppliers", picture(straight), Box(0, 0, 1280, 640))
+    bob.click(Box.of(straight.locator("table.rows-and-columns tbody tr").nth(2).get_by_role("link").first))
     until(bob.page, "the row", lambda: bob.page.url.endswith("/payments/suppliers/3"))
     bob.page.go_back()
     until(bob.page, "the table again", lambda: bob.page.url.endswith("/payments/suppliers"))
 
     notebook, example = demo.notebook("watched"), demo.notebook("example-watched")
     straight.goto(f"{demo.jupyter}/lab/workspaces/example-watched/tree/{example}")
-    cell = straight.locator(".jp-CodeCell .jp-InputArea-editor").first
     expect(straight.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible()
+    cell = Box.of(straight.locator(".jp-CodeCell .jp-InputArea-editor").first)
+    before = picture(straight)
+    output = straight.locator(".jp-OutputArea-output", has_text="total 9399.0")
+    run_cell(straight, cell, lambda: output.count() > 0)
+    after, result = picture(straight), Box.of(output)
     bob.open(f"{deployment.origin('lab')}/lab/workspaces/watched/tree/{notebook}")
-    bob.ready()
     until(bob.page, "the kernel", lambda: any(one["execution_state"] == "idle" for one in demo.kernels(notebook)))
-    until(bob.page, "the notebook's title", lambda: notebook in bob.page.title())
-    bob.click(Box.of(cell))
-    bob.press("Shift+Enter")
-
-    def saved() -> bool:
-        bob.press("Control+s")
-        return "total 9399.0" in demo.outputs(notebook)
-
-    until(bob.page, "the saved output", saved, step=300)
-    return notebook
+    bob.sees("the cell", before, cell)
+    run_cell(bob.page, cell, lambda: bob.shows(after, result))
 
 
 def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
@@ -109,11 +109,7 @@ def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
         # Everything that the app was asked for came from one browser, the session's own on the server.
         assert len({request.header("user-agent") for request in requests}) == 1
     app_paths = {request.target for recorder in (deployment.data, deployment.lab) for request in recorder.requests()}
-    both = {
-        path
-        for path in person_paths & app_paths
-        if not path.startswith(("/payments", "/lab/workspaces/watched", "/lab/workspaces/watched/"))
-    }
+    both = {path for path in person_paths & app_paths if not path.startswith(("/payments", "/lab/workspaces/watched/"))}
     assert both <= {"/"}, both
 
     # ---- what was received
@@ -140,14 +136,11 @@ def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
     assert common == [], common
 
     # ---- cookies
-    kept = {cookie["name"] for cookie in bob.page.context.cookies() if cookie["domain"].endswith("localhost")}
-    theirs = {response.header("set-cookie").partition("=")[0] for response in served} - {""}
+    theirs = dict(cookie for response in served for cookie in cookies(response))
     assert "_xsrf" in theirs, "JupyterLab sets cookies"
-    set_here = {line.partition("=")[0] for response in answers for name, line in response.headers if name == "set-cookie"}
-    assert set_here <= OWN_COOKIES
-    assert not theirs & kept
-    values = {response.header("set-cookie").partition("=")[2].partition(";")[0].encode() for response in served} - {b""}
-    assert not [value for value in values for body in wire if len(value) >= 8 and value in body]
+    assert {name for response in answers for name, _ in cookies(response)} <= OWN_COOKIES
+    assert not set(theirs) & {cookie["name"] for cookie in bob.page.context.cookies()}
+    assert not [name for name, value in theirs.items() for body in wire if len(value) >= 8 and value.encode() in body]
 
 
 def test_the_comparison_finds_an_app_s_bytes_where_there_are_some(deployment: Deployment, visit: Callable[..., Person]) -> None:

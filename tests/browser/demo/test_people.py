@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
-from tests.support.demo.person import SIZE, Box, Person, picture, until
+from tests.support.demo.person import SIZE, Box, Person, picture, run_cell, until
 from tests.support.demo.running import Demo
 
 pytestmark = [pytest.mark.browser, pytest.mark.demo, pytest.mark.timeout(240)]
@@ -69,9 +69,8 @@ def test_low_risk_runs_a_notebook_cell_straight_through(demo: Demo, visit: Visit
     alice.page.on("websocket", opened)
     alice.page.goto(f"{demo.lab}/lab/workspaces/alice/tree/{notebook}")
     assert not alice.isolated
-    notebook_ready(alice.page).click()
-    alice.press("Shift+Enter")
-    expect(alice.page.locator(".jp-OutputArea-output").first).to_contain_text(TOTAL)
+    cell = Box.of(notebook_ready(alice.page))
+    run_cell(alice.page, cell, lambda: alice.page.locator(".jp-OutputArea-output", has_text=TOTAL).count() > 0)
     kernel = demo.kernels(notebook)[0]["id"]
     assert any(url.startswith(f"ws://lab.localhost:{demo.port}/api/kernels/{kernel}/channels") for url in sockets)
     alice.shot("notebook")
@@ -147,28 +146,20 @@ def test_isolated_person_runs_a_notebook_cell(demo: Demo, visit: Visit, straight
     notebook, example = demo.notebook(who), demo.notebook(f"example-of-{who}")
     straight.goto(f"{demo.jupyter}/lab/workspaces/example-{who}/tree/{example}")
     cell = Box.of(notebook_ready(straight))
+    before = picture(straight)
+    output = straight.locator(".jp-OutputArea-output", has_text=TOTAL)
+    run_cell(straight, cell, lambda: output.count() > 0)
+    after, result = picture(straight), Box.of(output)
 
     person = visit(name, f"{demo.lab}/lab/workspaces/{who}/tree/{notebook}")
-    person.ready()
     until(person.page, "the kernel", lambda: any(kernel["execution_state"] == "idle" for kernel in demo.kernels(notebook)))
-    until(person.page, "the notebook's title", lambda: notebook in person.page.title())
-    person.sees("the cell", picture(straight), cell)
-    person.click(cell)
-    person.press("Shift+Enter")
-
-    def saved() -> bool:
-        person.press("Control+s")
-        return TOTAL in demo.outputs(notebook)
-
-    until(person.page, "the saved output", saved, step=300)
-
-    straight.goto(f"{demo.jupyter}/lab/workspaces/example-{who}-2/tree/{notebook}")
-    notebook_ready(straight)
-    output = straight.locator(".jp-OutputArea-output").first
-    expect(output).to_contain_text(TOTAL)
-    person.sees("the cell's output", picture(straight), Box.of(output))
+    person.sees("the cell", before, cell)
+    run_cell(person.page, cell, lambda: person.shows(after, result))
     person.shot("notebook")
+    assert notebook in person.page.title()
     assert person.page.url == f"{demo.lab}/lab/workspaces/{who}/tree/{notebook}"
+    person.press("Control+s")
+    until(person.page, "the saved output", lambda: TOTAL in demo.outputs(notebook))
 
 
 @ISOLATED

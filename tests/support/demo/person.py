@@ -70,6 +70,23 @@ def picture(page: Page) -> Picture:
     return np.ascontiguousarray(imagecodecs.png_decode(page.screenshot(animations="allow", caret="initial"))[:, :, :3])
 
 
+def run_cell(page: Page, cell: Box, done: Callable[[], bool]) -> None:
+    """Click into a notebook's cell and press Shift+Enter; do it again when nothing comes of it, as everybody does.
+
+    JupyterLab drops what is pressed while it still builds a cell's editor, also without a router.
+    """
+
+    def press() -> bool:
+        page.mouse.click(*cell.middle)
+        page.keyboard.press("Shift+Enter")
+        try:
+            return until(page, "the output", done, seconds=6)
+        except AssertionError:
+            return False
+
+    until(page, "the cell's output", press, seconds=60)
+
+
 class Person:
     """Somebody at one tab."""
 

@@ -30,6 +30,8 @@ class Connection:
 
     up: bytearray = field(default_factory=bytearray)
     down: bytearray = field(default_factory=bytearray)
+    upgraded: bool = False
+    """The record begins in the middle of a WebSocket: what is in it has no requests."""
 
 
 class Background:
@@ -88,6 +90,9 @@ class Recorder:
     def forget(self) -> None:
         """Drop what was kept; connections that are open go on into new records."""
         for connection in self.connections:
+            connection.upgraded = connection.upgraded or any(
+                response.status == 101 for response in parse_responses(bytes(connection.down))
+            )
             connection.up.clear()
             connection.down.clear()
 
@@ -98,11 +103,16 @@ class Recorder:
 
     def requests(self) -> list[Request]:
         """Return every request, in the order of connections."""
-        return [request for connection in list(self.connections) for request in parse_requests(bytes(connection.up))]
+        whole = [connection for connection in self.connections if not connection.upgraded]
+        return [request for connection in whole for request in parse_requests(bytes(connection.up))]
 
     def responses(self) -> list[Response]:
-        """Return every response."""
-        return [response for connection in list(self.connections) for response in parse_responses(bytes(connection.down))]
+        """Return every response; what came through an open WebSocket as the body of one without a status."""
+        found = []
+        for connection in list(self.connections):
+            data = bytes(connection.down)
+            found += [Response(body=data)] if connection.upgraded else parse_responses(data)
+        return found
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection()
