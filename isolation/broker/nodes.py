@@ -19,10 +19,11 @@ from websockets.typing import Subprotocol
 
 from isolation.broker.model import NodeAddress
 from isolation.errors import BrokerError
-from renderer.wire.codec import MAX_FRAME_BYTES, encode
+from renderer.wire.codec import encode
 from renderer.wire.control import SUBPROTOCOL, EndLease, LeaseCode, LeaseReport, LeaseState, NodeStatus, StartLease, ToNode
 from renderer.wire.control_codec import MAX_CONTROL_BYTES, PageAddress, decode_from_node, encode_control
 from renderer.wire.fields import WireError
+from renderer.wire.frames import MAX_FRAME_BYTES
 from renderer.wire.messages import CloseCode, Closed, Hello
 
 log = structlog.get_logger()

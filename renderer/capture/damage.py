@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from renderer.capture.scroll import horizontal_shifts, vertical_shifts
 from renderer.capture.surface import Cells, Rect, Surface, Words, any_in_cells, bounds, components, cover, merge
-from renderer.wire.codec import MAX_COPIES
+from renderer.wire.frames import MAX_COPIES
 from renderer.wire.messages import Copy
 
 # ---------------------------------------------------------------- limits

@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from renderer.capture.compose import REST_SECONDS, BadFrameError, Composer, decode_png
 from renderer.capture.surface import Surface
 from renderer.cdp import Cdp, Event, Tasks
-from renderer.wire.codec import MAX_SIDE
+from renderer.wire.frames import MAX_SIDE
 from renderer.wire.messages import Frame
 
 # ---------------------------------------------------------------- limits

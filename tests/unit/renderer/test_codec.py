@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from renderer.wire import messages as m
 from renderer.wire.codec import (
     MAX_CLIPBOARD,
-    MAX_COVER,
     MAX_OPTIONS,
-    check_frame,
     decode_from_renderer,
     decode_to_renderer,
     encode,
 )
 from renderer.wire.fields import CURSORS, WireError
+from renderer.wire.frames import MAX_COVER, check_frame
 from renderer.wire.images import png_size, webp_size
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"

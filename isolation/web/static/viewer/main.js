@@ -5,6 +5,7 @@ import { Cover } from "./cover.js";
 import { Dialogs } from "./dialogs.js";
 import { button, icon, make } from "./dom.js";
 import { Indicator } from "./indicator.js";
+import { MAX_SIDE } from "./frames.js";
 import { KeyboardInput } from "./keyboard.js";
 import { Navigation } from "./navigation.js";
 import { PointerInput } from "./pointer.js";
@@ -12,7 +13,7 @@ import { Selects } from "./select.js";
 import { backOff, Stream } from "./stream.js";
 import { Surface } from "./surface.js";
 import { Toasts } from "./toasts.js";
-import { MAX_SIDE, MIN_SIDE, VERSION } from "./wire.js";
+import { MIN_SIDE, VERSION } from "./wire.js";
 
 // ---------------------------------------------------------------- limits
 const RESIZE_MS = 80; // while a window is dragged larger, the page is told a dozen times a second

@@ -1,6 +1,6 @@
 // The picture: applies frames to a canvas, in order, each as a whole.
 
-import { FILL } from "./wire.js";
+import { FILL } from "./frames.js";
 
 /** Draws frames. `onDrawn(seq)` after each; `onBroken()` when a picture cannot be decoded: the whole picture is needed again. */
 export class Surface {

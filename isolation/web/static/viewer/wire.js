@@ -3,12 +3,13 @@
 // Total like its twin: for any bytes the answer is a message whose every field was checked, or a WireError. A decoded message is a plain
 // frozen object {type: "Title", text: …}. Every text in it is hostile: it is shown through textContent and never parsed.
 
-export class WireError extends Error {}
+import { decodeFrame, MAX_ID, MAX_SIDE, WireError } from "./frames.js";
+
+export { WireError };
 
 // ---------------------------------------------------------------- limits (renderer/wire/codec.py gives the reasons)
 const MAX_INPUT_BYTES = 1024 * 1024;
 const MAX_EVENT_BYTES = 4 * 1024 * 1024;
-const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 export const MAX_TEXT = 64 * 1024;
 export const MAX_CLIPBOARD = 256 * 1024;
 const MAX_TITLE = 1024;
@@ -17,15 +18,10 @@ const MAX_LABEL = 1024;
 const MAX_OPTIONS = 2000;
 const MAX_VALUE = 64;
 const MAX_PATH = 32 * 1024;
-export const MAX_SIDE = 8192;
 export const MIN_SIDE = 16;
 export const MAX_COORDINATE = 32767;
 export const MAX_WHEEL = 10_000;
-const MAX_ID = 2 ** 32 - 1;
 export const MAX_HISTORY = 100;
-const MAX_COPIES = 512;
-const MAX_PAINTS = 4096;
-const MAX_COVER = 2;
 const MAX_ICON = 16 * 1024;
 const ICON_SIDE = 32;
 
@@ -243,108 +239,4 @@ function decode(data, fromRenderer) {
   if (JSON.stringify(parsed) !== source) fail("not in canonical form");
   WHOLE_CHECKS[shape.type]?.(message);
   return Object.freeze(message);
-}
-
-// ---------------------------------------------------------------- frames
-
-/** Pixel encodings of a paint. */
-export const WEBP_LOSSLESS = 1;
-export const WEBP_LOSSY = 2;
-export const FILL = 3;
-
-function decodeFrame(bytes) {
-  if (bytes.length > MAX_FRAME_BYTES) fail("frame: too long");
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = 1;
-  const need = (count) => {
-    if (bytes.length - at < count) fail("frame: cut off");
-  };
-  const u16 = () => {
-    const value = view.getUint16(at);
-    at += 2;
-    return value;
-  };
-  need(13);
-  const seq = view.getUint32(at);
-  at += 4;
-  const width = u16();
-  const height = u16();
-  const flags = view.getUint8(at);
-  at += 1;
-  const copyCount = u16();
-  const paintCount = u16();
-  if (flags > 1 || copyCount > MAX_COPIES || paintCount > MAX_PAINTS) fail("frame: head out of range");
-  if (seq < 1) fail("frame: seq out of range");
-  if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE) fail("frame: surface size out of range");
-  const whole = flags === 1;
-  if (whole && copyCount > 0) fail("frame: a whole frame has nothing to copy from");
-  const inside = (x, y, w, h) => {
-    if (w < 1 || h < 1 || x + w > width || y + h > height) fail("frame: a rectangle lies outside the surface");
-  };
-  const room = MAX_COVER * width * height;
-  const copies = [];
-  let covered = 0;
-  for (let i = 0; i < copyCount; i += 1) {
-    need(12);
-    const copy = { sx: u16(), sy: u16(), x: u16(), y: u16(), width: u16(), height: u16() };
-    inside(copy.x, copy.y, copy.width, copy.height);
-    inside(copy.sx, copy.sy, copy.width, copy.height);
-    covered += copy.width * copy.height;
-    copies.push(Object.freeze(copy));
-  }
-  if (covered > room) fail("frame: copies cover the surface too often");
-  const paints = [];
-  covered = 0;
-  for (let i = 0; i < paintCount; i += 1) {
-    need(13);
-    const paint = { x: u16(), y: u16(), width: u16(), height: u16(), encoding: view.getUint8(at), data: null };
-    at += 1;
-    const length = view.getUint32(at);
-    at += 4;
-    need(length);
-    paint.data = bytes.subarray(at, at + length);
-    at += length;
-    inside(paint.x, paint.y, paint.width, paint.height);
-    checkPicture(paint);
-    covered += paint.width * paint.height;
-    paints.push(Object.freeze(paint));
-  }
-  if (covered > room) fail("frame: paints cover the surface too often");
-  if (at !== bytes.length) fail("frame: bytes after its end");
-  return Object.freeze({ type: "Frame", seq, width, height, whole, copies: Object.freeze(copies), paints: Object.freeze(paints) });
-}
-
-function checkPicture(paint) {
-  if (paint.encoding === FILL) {
-    if (paint.data.length !== 3) fail("frame: a fill is three bytes");
-    return;
-  }
-  if (paint.encoding !== WEBP_LOSSLESS && paint.encoding !== WEBP_LOSSY) fail("frame: unknown encoding");
-  const size = webpSize(paint.data);
-  if (size === null) fail("frame: not a plain WebP picture");
-  if (size.width !== paint.width || size.height !== paint.height) fail("frame: the picture's size differs from its rectangle's");
-  if (size.lossless !== (paint.encoding === WEBP_LOSSLESS)) fail("frame: the picture's kind differs from what was announced");
-}
-
-/** Size of a plain WebP file (one VP8 or VP8L chunk and not a byte more), or null. RFC 9649 §2.4–2.6, §3.4; RFC 6386 §9.1. */
-export function webpSize(data) {
-  const tag = (at) => String.fromCharCode(data[at], data[at + 1], data[at + 2], data[at + 3]);
-  const u32 = (at) => (data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | (data[at + 3] << 24)) >>> 0;
-  if (data.length < 26 || tag(0) !== "RIFF" || tag(8) !== "WEBP" || u32(4) !== data.length - 8) return null;
-  const length = u32(16);
-  if (length + (length & 1) !== data.length - 20 || (length & 1 && data[data.length - 1] !== 0)) return null;
-  if (tag(12) === "VP8L") {
-    const bits = u32(21);
-    if (data[20] !== 0x2f || bits >>> 29 !== 0) return null;
-    return { width: (bits & 0x3fff) + 1, height: ((bits >>> 14) & 0x3fff) + 1, lossless: true };
-  }
-  if (tag(12) === "VP8 " && length >= 10) {
-    const head = data[20];
-    const width = data[26] | (data[27] << 8);
-    const height = data[28] | (data[29] << 8);
-    if (head & 1 || !((head >> 4) & 1) || data[23] !== 0x9d || data[24] !== 0x01 || data[25] !== 0x2a) return null;
-    if ((width | height) >> 14 || width === 0 || height === 0) return null;
-    return { width, height, lossless: false };
-  }
-  return null;
 }

@@ -1,0 +1,115 @@
+"""Frames ⇄ bytes: the packed part of the wire. Total, like the rest of the codec; ``static/viewer/frames.js`` is its twin."""
+
+from __future__ import annotations
+
+import struct
+
+from renderer.wire import messages as m
+from renderer.wire.fields import WireError
+from renderer.wire.images import webp_size
+
+# ---------------------------------------------------------------- limits
+MAX_FRAME_BYTES = 64 * 1024 * 1024  # a whole noisy 4096 × 4096 surface, lossless, fits
+MAX_SIDE = 8192  # device pixels: 8K screens, and what fits WebP (16,383) and u16 with room
+MAX_ID = 2**32 - 1
+MAX_COPIES = 512
+MAX_PAINTS = 4096
+MAX_COVER = 2  # paints (and copies) of one frame may cover its surface this many times; more is a decoder bomb
+
+_HEAD = struct.Struct(">IHHBHH")
+_COPY = struct.Struct(">6H")
+_PAINT = struct.Struct(">4HBI")
+
+
+def check_frame(frame: m.Frame) -> None:
+    """Raise :class:`WireError` unless every rectangle lies on the surface and every picture is what its rectangle says."""
+    width, height = frame.width, frame.height
+    if not 1 <= frame.seq <= MAX_ID:
+        raise WireError("frame: seq out of range")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise WireError("frame: surface size out of range")
+    if len(frame.copies) > MAX_COPIES or len(frame.paints) > MAX_PAINTS:
+        raise WireError("frame: too many rectangles")
+    if frame.whole and frame.copies:
+        raise WireError("frame: a whole frame has nothing to copy from")
+    room = MAX_COVER * width * height
+    covered = 0
+    for copy in frame.copies:
+        _check_rectangle(copy.x, copy.y, copy.width, copy.height, width, height)
+        _check_rectangle(copy.sx, copy.sy, copy.width, copy.height, width, height)
+        covered += copy.width * copy.height
+    if covered > room:
+        raise WireError("frame: copies cover the surface too often")
+    covered = 0
+    for paint in frame.paints:
+        _check_rectangle(paint.x, paint.y, paint.width, paint.height, width, height)
+        _check_picture(paint)
+        covered += paint.width * paint.height
+    if covered > room:
+        raise WireError("frame: paints cover the surface too often")
+
+
+def _check_rectangle(x: int, y: int, width: int, height: int, right: int, bottom: int) -> None:
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > right or y + height > bottom:
+        raise WireError("frame: a rectangle lies outside the surface")
+
+
+def _check_picture(paint: m.Paint) -> None:
+    if paint.encoding is m.Encoding.FILL:
+        if len(paint.data) != 3:
+            raise WireError("frame: a fill is three bytes")
+        return
+    size = webp_size(paint.data)
+    if size is None:
+        raise WireError("frame: not a plain WebP picture")
+    if (size.width, size.height) != (paint.width, paint.height):
+        raise WireError("frame: the picture's size differs from its rectangle's")
+    if size.lossless is not (paint.encoding is m.Encoding.WEBP_LOSSLESS):
+        raise WireError("frame: the picture's kind differs from what was announced")
+
+
+def pack(frame: m.Frame) -> bytes:
+    """Pack a frame. Raises :class:`WireError` when it breaks a rule of :func:`check_frame`."""
+    check_frame(frame)
+    parts = [
+        bytes([m.Type.FRAME]),
+        _HEAD.pack(frame.seq, frame.width, frame.height, int(frame.whole), len(frame.copies), len(frame.paints)),
+    ]
+    parts += [_COPY.pack(c.sx, c.sy, c.x, c.y, c.width, c.height) for c in frame.copies]
+    for p in frame.paints:
+        parts += [_PAINT.pack(p.x, p.y, p.width, p.height, p.encoding, len(p.data)), p.data]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> m.Frame:
+    """Unpack a frame (its type byte included). Raises :class:`WireError` for anything but one well-formed frame."""
+    if len(data) > MAX_FRAME_BYTES:
+        raise WireError("frame: too long")
+    try:
+        seq, width, height, flags, copy_count, paint_count = _HEAD.unpack_from(data, 1)
+        if flags > 1 or copy_count > MAX_COPIES or paint_count > MAX_PAINTS:
+            raise WireError("frame: head out of range")
+        at = 1 + _HEAD.size
+        copies = []
+        for _ in range(copy_count):
+            copies.append(m.Copy(*_COPY.unpack_from(data, at)))
+            at += _COPY.size
+        paints = []
+        for _ in range(paint_count):
+            x, y, w, h, encoding, length = _PAINT.unpack_from(data, at)
+            at += _PAINT.size
+            if length > len(data) - at:
+                raise WireError("frame: cut off")
+            paints.append(m.Paint(x, y, w, h, m.Encoding(encoding), data[at : at + length]))
+            at += length
+    except struct.error:
+        raise WireError("frame: cut off") from None
+    except ValueError as problem:
+        if isinstance(problem, WireError):
+            raise
+        raise WireError("frame: unknown encoding") from None
+    if at != len(data):
+        raise WireError("frame: bytes after its end")
+    frame = m.Frame(seq, width, height, flags == 1, tuple(copies), tuple(paints))
+    check_frame(frame)
+    return frame
