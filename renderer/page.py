@@ -210,7 +210,7 @@ class Tab:
         await self._wired.wait()
         cdp = self.observer.cdp
         match message:
-            case Resize(width, height):
+            case Resize(width, height, _):
                 # A storm of sizes ends in the last one: earlier ones only wait their turn here.
                 self._size = (width, height)
                 await asyncio.sleep(0.03)

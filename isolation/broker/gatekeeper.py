@@ -16,6 +16,7 @@ from isolation.policy.model import Clipboard, Controls
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
 from renderer.wire.fields import WireError
+from renderer.wire.memory import FrameMemory
 
 # ---------------------------------------------------------------- limits
 MAX_UNACKED_FRAMES = 8  # a viewer draws in order; more in flight only adds delay
@@ -77,8 +78,7 @@ class Gatekeeper:
         self._copy = controls.clipboard in {Clipboard.FROM_APP, Clipboard.BOTH}
         self._greeted = False
         self._ready = False
-        self._surface: tuple[int, int] | None = None
-        self._seq = 0
+        self._memory = FrameMemory()
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._dialog = 0
@@ -117,6 +117,7 @@ class Gatekeeper:
             if own_path(message.path):
                 return Close(m.CloseCode.PROTOCOL, "viewer: hello for a path of the router's own")
             self._greeted = True
+            self._memory = FrameMemory(video=message.video)
             return ""
         if not self._greeted:
             return Close(m.CloseCode.PROTOCOL, "viewer: spoke before its hello")
@@ -142,7 +143,7 @@ class Gatekeeper:
         return ""
 
     def _acknowledge(self, seq: int) -> str | Close:
-        if seq > self._seq:
+        if seq > self._memory.seq:
             return Close(m.CloseCode.PROTOCOL, "viewer: acknowledged a frame it was never sent")
         if not self._unacked or seq < self._unacked[0][0]:
             return "acknowledged before"
@@ -183,17 +184,10 @@ class Gatekeeper:
         return Pass(clean, encode(clean))
 
     def _frame(self, frame: m.Frame, data: bytes) -> Verdict:
-        size = (frame.width, frame.height)
-        if frame.whole:
-            if frame.seq <= self._seq:
-                return Close(m.CloseCode.RENDERER_LOST, "renderer: frames out of order")
-        elif self._surface is None:
-            return Close(m.CloseCode.RENDERER_LOST, "renderer: a change before the whole picture")
-        elif frame.seq != self._seq + 1:
-            return Close(m.CloseCode.RENDERER_LOST, "renderer: frames out of order")
-        elif size != self._surface:
-            return Close(m.CloseCode.RENDERER_LOST, "renderer: the surface changed its size under a change")
-        self._surface, self._seq = size, frame.seq
+        try:
+            self._memory.take(frame)
+        except WireError as problem:
+            return Close(m.CloseCode.RENDERER_LOST, f"renderer: {problem}")
         self._unacked.append((frame.seq, len(data)))
         self._unacked_bytes += len(data)
         return Pass(frame, data)

@@ -29,7 +29,7 @@ from renderer.wire.fields import (
     path,
     text,
 )
-from renderer.wire.frames import MAX_ID, MAX_SIDE, pack, unpack
+from renderer.wire.frames import MAX_ID, MAX_SCALE, MAX_SIDE, MIN_SCALE, pack, unpack
 
 # ---------------------------------------------------------------- limits
 MAX_INPUT_BYTES = 1024 * 1024  # the largest thing a viewer sends is a paste, whose escapes may grow it fourfold
@@ -52,7 +52,7 @@ _LENGTH = integer(0, MAX_COORDINATE)
 _SIDE = integer(MIN_SIDE, MAX_SIDE)
 _MODIFIERS = integer(0, 15)
 _IDENTIFIER = integer(1, MAX_ID)
-_SCALE = integer(100, 400)
+_SCALE = integer(MIN_SCALE, MAX_SCALE)
 _OPTIONAL_PAGE = Bounded(PAGE, allow_empty=True)
 
 _OPTION = Object(m.Option, {"label": text(MAX_LABEL), "group": text(MAX_LABEL), "disabled": BOOLEAN, "selected": BOOLEAN})
@@ -68,9 +68,10 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
             "height": _SIDE,
             "scale": _SCALE,
             "mac": BOOLEAN,
+            "video": BOOLEAN,
         },
     ),
-    m.Type.RESIZE: (m.Resize, {"width": _SIDE, "height": _SIDE}),
+    m.Type.RESIZE: (m.Resize, {"width": _SIDE, "height": _SIDE, "scale": _SCALE}),
     m.Type.POINTER: (
         m.Pointer,
         {
@@ -120,7 +121,7 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
     m.Type.PASTE: (m.Paste, {"text": text(MAX_CLIPBOARD, least=1)}),
     m.Type.COPY_REQUEST: (m.CopyRequest, {"cut": BOOLEAN}),
     m.Type.CLOSE_PAGE: (m.ClosePage, {}),
-    m.Type.REFRESH: (m.Refresh, {}),
+    m.Type.REFRESH: (m.Refresh, {"video": BOOLEAN}),
     m.Type.READY: (
         m.Ready,
         {"page": PAGE, "width": _SIDE, "height": _SIDE, "scale": _SCALE, "resumed": BOOLEAN},
@@ -183,9 +184,9 @@ _TYPE_OF: Mapping[type, m.Type] = {shape: kind for kind, (shape, _) in _SHAPES.i
 _FIRST_FROM_RENDERER = 64
 
 
-def _hello(message: m.Hello) -> None:
+def _fits(message: m.Hello | m.Resize | m.Ready) -> None:
     if max(message.width, message.height) * message.scale > MAX_SIDE * 100:
-        raise WireError("hello: the surface would be larger than a frame may be")
+        raise WireError("the surface would be larger than a frame may be")
 
 
 def _composition(message: m.Composition) -> None:
@@ -205,17 +206,13 @@ def _location(message: m.Location) -> None:
         raise WireError("location: the position lies outside the history")
 
 
-def _ready(message: m.Ready) -> None:
-    if max(message.width, message.height) * message.scale > MAX_SIDE * 100:
-        raise WireError("ready: the surface is larger than a frame may be")
-
-
 _WHOLE_CHECKS: Mapping[type, Callable[..., None]] = {
-    m.Hello: _hello,
+    m.Hello: _fits,
+    m.Resize: _fits,
     m.Composition: _composition,
     m.Location: _location,
     m.Opened: _located,
-    m.Ready: _ready,
+    m.Ready: _fits,
 }
 
 

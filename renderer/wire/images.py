@@ -17,6 +17,33 @@ class WebpSize:
     lossless: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Vp8Frame:
+    """What the head of a VP8 frame says. ``width`` and ``height`` are 0 unless it is a ``key`` frame: others have the size of the last key frame."""
+
+    key: bool
+    width: int
+    height: int
+
+
+def vp8_frame(data: bytes) -> Vp8Frame | None:
+    """Head of one VP8 frame that is shown, has no upscaling hints and whose first partition lies inside the data; else None. RFC 6386 §9.1."""
+    if len(data) < 4:
+        return None
+    tag = int.from_bytes(data[:3], "little")
+    key = not tag & 1
+    head = 10 if key else 3
+    # Versions above 3 are reserved; an empty first partition holds no frame header.
+    if tag >> 1 & 7 > 3 or not tag >> 4 & 1 or not 0 < tag >> 5 <= len(data) - head:
+        return None
+    if not key:
+        return Vp8Frame(key=False, width=0, height=0)
+    width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    if data[3:6] != _VP8_START_CODE or (width | height) >> 14 or not width or not height:
+        return None
+    return Vp8Frame(key=True, width=width, height=height)
+
+
 def webp_size(data: bytes) -> WebpSize | None:
     """Size of a plain WebP file: RIFF with exactly one VP8 (lossy) or VP8L (lossless) chunk and not a byte more; else None.
 

@@ -89,7 +89,8 @@ class Hello:
     """First message of a viewer. ``page``: id of a page to take over (a reload, a pop-up), or "" for a new one at ``path``.
 
     ``path``: origin-form target on the app's own origin, used for a new page and after a crash. ``scale``: device pixels per CSS
-    pixel in hundredths (100–400). ``mac``: the person's keyboard uses Command.
+    pixel in hundredths (25–500: the screen's own times the person's page zoom). ``mac``: the person's keyboard uses Command. ``video``:
+    the viewer can decode VP8.
     """
 
     version: int
@@ -99,14 +100,16 @@ class Hello:
     height: int
     scale: int
     mac: bool
+    video: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The viewer's new size in CSS pixels."""
+    """The viewer's new size in CSS pixels, and its scale as in :class:`Hello`."""
 
     width: int
     height: int
+    scale: int
 
 
 class PointerKind(StrEnum):
@@ -248,7 +251,9 @@ class ClosePage:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Send the whole picture again (the canvas was lost)."""
+    """Send the whole picture again (the canvas or the decoder was lost). ``video``: whether the viewer still decodes VP8."""
+
+    video: bool
 
 
 # ---------------------------------------------------------------- from the renderer
@@ -271,6 +276,8 @@ class Encoding(IntEnum):
     WEBP_LOSSLESS = 1  # RIFF/WEBP with one VP8L chunk
     WEBP_LOSSY = 2  # RIFF/WEBP with one VP8 chunk
     FILL = 3  # 3 bytes RGB
+    RECALL = 4  # from what was kept: u16 slot, u16 x, u16 y inside it
+    VIDEO = 5  # one VP8 frame, the next of this rectangle's film; a key frame begins a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +286,17 @@ class Copy:
 
     sx: int
     sy: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Remember a rectangle of the previous surface as ``slot``, in place of what the slot held; device pixels. Later frames may recall parts of it."""
+
+    slot: int
     x: int
     y: int
     width: int
@@ -299,10 +317,11 @@ class Paint:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One step from surface ``seq - 1`` to ``seq``. All copies read the old surface; then the paints are laid over.
+    """One step from surface ``seq - 1`` to ``seq``. Keeps and copies read the old surface; then the paints are laid over.
 
-    ``whole``: the surface is new (its size may have changed) and nothing of the old one remains. Packed, big-endian:
-    ``u32 seq, u16 width, u16 height, u8 flags (1 whole), u16 copies, u16 paints``, then per copy six ``u16``, then per paint
+    ``whole``: the surface is new (its size and scale may have changed) and nothing of the old one remains, kept rectangles and film
+    included. ``scale``: device pixels per CSS pixel in hundredths. Packed, big-endian: ``u32 seq, u16 width, u16 height, u16 scale,
+    u8 flags (1 whole), u16 keeps, u16 copies, u16 paints``, then per keep five ``u16``, per copy six, per paint
     ``u16 x, y, width, height, u8 encoding, u32 length`` and the bytes. Nothing may follow.
     """
 
@@ -312,6 +331,8 @@ class Frame:
     whole: bool
     copies: tuple[Copy, ...]
     paints: tuple[Paint, ...]
+    keeps: tuple[Keep, ...] = ()
+    scale: int = 100
 
 
 @dataclass(frozen=True, slots=True)

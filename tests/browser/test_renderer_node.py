@@ -269,7 +269,7 @@ async def test_a_killed_browser_is_reported_at_once(node: NodeProcess, gateway: 
             report = await report_of(control, "victim")
             assert (report.state, report.code) == (LeaseState.ENDED, LeaseCode.CRASHED)
             seen = len(other.messages)
-            await other.say(m.Refresh())
+            await other.say(m.Refresh(True))
             await other.message(m.Frame, lambda f: f.whole, after=seen)
         assert (await start_lease(control, "victim", gateway.egress("victim"))).state is LeaseState.STARTED
         await end_lease(control, "victim")

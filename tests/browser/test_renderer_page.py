@@ -316,8 +316,8 @@ async def test_resize_storm_ends_in_the_last_size(show: Any) -> None:
         "<title>-</title><script>onresize = () => document.title = innerWidth + 'x' + innerHeight</script>", "/resize"
     ) as viewer:
         for step in range(50):
-            await viewer.say(m.Resize(300 + step, 200 + step))
-        await viewer.say(m.Resize(640, 480))
+            await viewer.say(m.Resize(300 + step, 200 + step, 100))
+        await viewer.say(m.Resize(640, 480, 100))
         await viewer.title("640x480")
         await viewer.until(lambda v: v.surface.shape == (480, 640, 3))
 
@@ -413,7 +413,7 @@ async def test_final_picture_is_exact_after_a_burst_and_slow_acks(show: Any) -> 
         if viewer.rules.unacked:
             await viewer.say(m.Ack(viewer.rules.sent))
         await viewer.colour(400, 100, (0x12, 0x34, 0x56))
-        await viewer.say(m.Refresh())
+        await viewer.say(m.Refresh(True))
         before = viewer.surface.copy()
         seen = len(viewer.messages)
         await viewer.message(m.Frame, lambda f: f.whole, after=seen)

@@ -70,7 +70,7 @@ async def test_a_window_that_changes_its_size_tells_so(open_viewer: Open) -> Non
         await person.live()
         await person.page.set_viewport_size({"width": 700, "height": 500})
         await person.remote.wait_for(lambda it: bool(it.of(m.Resize)))
-        assert await person.got(m.Resize) == m.Resize(700, 500)
+        assert await person.got(m.Resize) == m.Resize(700, 500, 100)
         await true(person.page, "surface.width === 700")
 
 

@@ -148,6 +148,7 @@ class NodeProcess:
                         "height": 600,
                         "scale": 100,
                         "mac": False,
+                        "video": True,
                         **greeting,
                     }
                 )

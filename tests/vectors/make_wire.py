@@ -28,11 +28,13 @@ def icon() -> str:
 
 LOSSLESS = imagecodecs.webp_encode(noise(8, 4), lossless=True)
 LOSSY = imagecodecs.webp_encode(noise(16, 16), level=50, lossless=False)
+FILM = bytes(LOSSY[20 : 20 + int.from_bytes(LOSSY[16:20], "little")])  # a lossy WebP holds one VP8 key frame
+INTER = (1 | 1 << 4 | 4 << 5).to_bytes(3, "little") + bytes(4)  # the head of a frame that is not a key frame
 
 TO_RENDERER = [
-    m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False),
-    m.Hello(1, "pg_aZ09-x", "/", 390, 844, 200, True),
-    m.Resize(1024, 768),
+    m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False, False),
+    m.Hello(1, "pg_aZ09-x", "/", 390, 844, 200, True, True),
+    m.Resize(1024, 768, 125),
     m.Pointer(m.PointerKind.MOVE, -5, 20, 0, 0, 0, 0),
     m.Pointer(m.PointerKind.DOWN, 10, 20, 2, 2, 1, 15),
     m.Pointer(m.PointerKind.UP, 10, 20, 0, 0, 3, 8),
@@ -57,7 +59,7 @@ TO_RENDERER = [
     m.Paste("line one\nline two"),
     m.CopyRequest(False),
     m.ClosePage(),
-    m.Refresh(),
+    m.Refresh(True),
 ]
 FROM_RENDERER = [
     m.Ready("pg_aZ09-x", 1280, 800, 100, False),
@@ -75,6 +77,17 @@ FROM_RENDERER = [
         ),
     ),
     m.Frame(3, 64, 48, False, (), ()),
+    m.Frame(
+        4,
+        64,
+        48,
+        False,
+        (),
+        (m.Paint(0, 0, 16, 16, m.Encoding.RECALL, b"\x00\x03\x00\x10\x00\x20"), m.Paint(48, 0, 16, 16, m.Encoding.VIDEO, FILM)),
+        (m.Keep(3, 0, 0, 64, 48), m.Keep(255, 1, 2, 3, 4)),
+        150,
+    ),
+    m.Frame(5, 64, 48, False, (), (m.Paint(48, 0, 16, 16, m.Encoding.VIDEO, INTER),), (), 150),
     m.Location("https://payroll.corp.example", "/run?month=5#totals", 0, 1, False),
     m.Location("http://data.localhost:8080", "/", 2, 5, True),
     m.Location("", "", 0, 1, False),
@@ -111,6 +124,9 @@ FROM_RENDERER = [
 ]
 
 FRAME = encode(FROM_RENDERER[2])
+KEEPING = encode(FROM_RENDERER[4])
+PLAYING = encode(FROM_RENDERER[5])
+TWO_FILMS = PLAYING[:16] + b"\x00\x02" + PLAYING[18:] + PLAYING[18:]
 REFUSED_TO_RENDERER = {
     "empty": b"",
     "unknown type": b"\x3f{}",
@@ -125,22 +141,24 @@ REFUSED_TO_RENDERER = {
     "lone surrogate": b'\x06{"text":"\\ud800"}',
     "a field too many": b'\x0b{"x":1}',
     "a field missing": b'\x02{"width":100}',
-    "a field twice": b'\x02{"width":100,"width":100,"height":100}',
-    "wrong type: text for a number": b'\x02{"width":"100","height":100}',
+    "a field twice": b'\x02{"width":100,"width":100,"height":100,"scale":100}',
+    "wrong type: text for a number": b'\x02{"width":"100","height":100,"scale":100}',
     "wrong type: boolean for a number": b'\x0e{"seq":true}',
     "wrong type: number for a boolean": b'\x0a{"hard":1}',
     "wrong type: null": b'\x06{"text":null}',
-    "a fraction": b'\x02{"width":100.5,"height":100}',
-    "not a number": b'\x02{"width":NaN,"height":100}',
-    "zero width": b'\x02{"width":0,"height":100}',
-    "too wide": b'\x02{"width":8193,"height":100}',
+    "a fraction": b'\x02{"width":100.5,"height":100,"scale":100}',
+    "not a number": b'\x02{"width":NaN,"height":100,"scale":100}',
+    "zero width": b'\x02{"width":0,"height":100,"scale":100}',
+    "too wide": b'\x02{"width":8193,"height":100,"scale":100}',
+    "scaled down too far": b'\x02{"width":100,"height":100,"scale":24}',
+    "resized past the frame": b'\x02{"width":4000,"height":100,"scale":400}',
     "negative sequence": b'\x0e{"seq":-1}',
     "sequence zero": b'\x0e{"seq":0}',
     "sequence past u32": b'\x0e{"seq":4294967296}',
     "a thousand digits": b'\x0e{"seq":' + b"9" * 1000 + b"}",
-    "wrong version": b'\x01{"version":2,"page":"","path":"/","width":100,"height":100,"scale":100,"mac":false}',
-    "a page id with a slash": b'\x01{"version":1,"page":"../x","path":"/","width":100,"height":100,"scale":100,"mac":false}',
-    "a surface past the frame": b'\x01{"version":1,"page":"","path":"/","width":4000,"height":100,"scale":400,"mac":false}',
+    "wrong version": b'\x01{"version":2,"page":"","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false}',
+    "a page id with a slash": b'\x01{"version":1,"page":"../x","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false}',
+    "a surface past the frame": b'\x01{"version":1,"page":"","path":"/","width":4000,"height":100,"scale":400,"mac":false,"video":false}',
     "an absolute URL": b'\x08{"path":"https://evil.example/"}',
     "a path with a blank": b'\x08{"path":"/a b"}',
     "a path with a line break": b'\x08{"path":"/a\\nb"}',
@@ -174,13 +192,25 @@ REFUSED_FROM_RENDERER = {
     "frame: cut in the head": FRAME[:10],
     "frame: cut in a paint": FRAME[:-1],
     "frame: a byte too many": FRAME + b"\x00",
-    "frame: unknown flag": FRAME[:9] + b"\x02" + FRAME[10:],
+    "frame: unknown flag": FRAME[:11] + b"\x02" + FRAME[12:],
     "frame: seq zero": FRAME[:1] + b"\x00\x00\x00\x00" + FRAME[5:],
     "frame: width zero": FRAME[:5] + b"\x00\x00" + FRAME[7:],
     "frame: wider than may be": FRAME[:5] + b"\x20\x01" + FRAME[7:],
     "frame: surface too small for its rectangles": FRAME[:5] + b"\x00\x20" + FRAME[7:],
-    "frame: more paints announced": FRAME[:12] + b"\x00\x04" + FRAME[14:],
-    "frame: whole with copies": FRAME[:9] + b"\x01" + FRAME[10:],
+    "frame: more paints announced": FRAME[:16] + b"\x00\x04" + FRAME[18:],
+    "frame: whole with copies": FRAME[:11] + b"\x01" + FRAME[12:],
+    "frame: scale zero": FRAME[:9] + b"\x00\x00" + FRAME[11:],
+    "frame: more keeps announced": FRAME[:12] + b"\x00\x01" + FRAME[14:],
+    "frame: whole with keeps": KEEPING[:11] + b"\x01" + KEEPING[12:],
+    "frame: keeps what lies outside": KEEPING.replace(b"\x00\x40\x00\x30\x00\xff", b"\x00\x41\x00\x30\x00\xff"),
+    "frame: keeps in a slot that is not": KEEPING.replace(b"\x00\xff\x00\x01\x00\x02", b"\x01\x00\x00\x01\x00\x02"),
+    "frame: keeps in one slot twice": KEEPING.replace(b"\x00\xff\x00\x01\x00\x02", b"\x00\x03\x00\x01\x00\x02"),
+    "frame: recalls nothing": KEEPING.replace(b"\x04\x00\x00\x00\x06", b"\x04\x00\x00\x00\x05"),
+    "frame: film of another size": KEEPING.replace(b"\x9d\x01\x2a\x10\x00", b"\x9d\x01\x2a\x11\x00"),
+    "frame: film that is not shown": PLAYING[:-7] + bytes([PLAYING[-7] & ~16]) + PLAYING[-6:],
+    "frame: film past its end": PLAYING[:-6] + b"\x10" + PLAYING[-5:],
+    "frame: film of no length": PLAYING[:-11] + bytes(4),
+    "frame: two films": TWO_FILMS,
     "frame: picture of another size": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x07\x00\x04\x01"),
     "frame: lossless announced as lossy": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x08\x00\x04\x02"),
     "frame: unknown encoding": FRAME.replace(b"\x00\x08\x00\x04\x01", b"\x00\x08\x00\x04\x09"),

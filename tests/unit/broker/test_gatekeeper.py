@@ -22,7 +22,7 @@ from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 
 ALL = Controls(clipboard=Clipboard.BOTH, print=True)
-HELLO = m.Hello(1, "", "/run", 800, 600, 100, False)
+HELLO = m.Hello(1, "", "/run", 800, 600, 100, False, False)
 ORIGIN = "https://payroll.corp.example"
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
 
@@ -334,7 +334,7 @@ def test_icons_of_noise(noise: bytes) -> None:
 def test_a_viewer_cannot_send_its_page_to_the_routers_own_urls(path: str) -> None:
     assert own_path(path)
     assert isinstance(gate().from_viewer(encode(m.Navigate(path))), Drop)
-    assert isinstance(Gatekeeper(ALL).from_viewer(encode(m.Hello(1, "", path, 800, 600, 100, False))), Close)
+    assert isinstance(Gatekeeper(ALL).from_viewer(encode(m.Hello(1, "", path, 800, 600, 100, False, False))), Close)
 
 
 @pytest.mark.parametrize("path", ["/", "/isolation", "/x/.isolation/", "/.isolations", "/?a=/.isolation/", "/#/.isolation/"])

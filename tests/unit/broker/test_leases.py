@@ -28,7 +28,7 @@ from renderer.wire.control import LeaseCode
 ORIGIN = "http://payroll.localhost:8080"
 STRICT, LOOSE = Controls(), Controls(clipboard=Clipboard.BOTH)
 GRANT = Grant("s1", "contoso/bob", "Payroll", ORIGIN, LOOSE)
-HELLO = m.Hello(1, "", "/run", 800, 600, 100, False)
+HELLO = m.Hello(1, "", "/run", 800, 600, 100, False, False)
 
 
 class Broker:

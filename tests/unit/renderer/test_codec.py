@@ -94,10 +94,11 @@ to_renderer = st.one_of(
         paths,
         st.integers(16, 2048),
         st.integers(16, 2048),
-        st.integers(100, 400),
+        st.integers(25, 400),
+        st.booleans(),
         st.booleans(),
     ),
-    st.builds(m.Resize, st.integers(16, 8192), st.integers(16, 8192)),
+    st.builds(m.Resize, st.integers(16, 8192), st.integers(16, 8192), st.integers(25, 100)),
     st.builds(
         m.Pointer,
         st.sampled_from(m.PointerKind),
@@ -129,8 +130,14 @@ to_renderer = st.one_of(
     st.builds(m.Focus, st.booleans(), st.booleans()),
     st.builds(m.Paste, texts.filter(bool)),
     st.builds(m.CopyRequest, st.booleans()),
-    st.sampled_from([m.Stop(), m.ClosePage(), m.Refresh()]),
+    st.sampled_from([m.Stop(), m.ClosePage(), m.Refresh(True), m.Refresh(False)]),
 )
+
+
+def film(pixels: np.ndarray[Any, Any]) -> bytes:
+    """A VP8 key frame: what a lossy WebP holds."""
+    webp = bytes(imagecodecs.webp_encode(pixels, level=40, lossless=False))
+    return webp[20 : 20 + int.from_bytes(webp[16:20], "little")]
 
 
 @st.composite
@@ -154,13 +161,20 @@ def frames(draw: st.DrawFn) -> m.Frame:
             m.Encoding.FILL: b"abc",
             m.Encoding.WEBP_LOSSLESS: imagecodecs.webp_encode(pixels, lossless=True),
             m.Encoding.WEBP_LOSSY: imagecodecs.webp_encode(pixels, level=40, lossless=False),
+            m.Encoding.RECALL: bytes([0, draw(st.integers(0, 255)), 0, draw(st.integers(0, 9)), 0, 7]),
+            m.Encoding.VIDEO: film(pixels),
         }[encoding]
+        if encoding is m.Encoding.VIDEO and any(paint.encoding is encoding for paint in paints):
+            continue
         paints.append(m.Paint(x, y, w, h, encoding, data))
     whole = draw(st.booleans())
+    keeps = []
     if not whole and draw(st.booleans()):
         x, y, w, h = rectangle()
         copies.append(m.Copy(draw(st.integers(0, width - w)), draw(st.integers(0, height - h)), x, y, w, h))
-    return m.Frame(draw(ids), width, height, whole, tuple(copies), tuple(paints))
+    if not whole:
+        keeps = [m.Keep(slot, *rectangle()) for slot in draw(st.sets(st.integers(0, 255), max_size=2))]
+    return m.Frame(draw(ids), width, height, whole, tuple(copies), tuple(paints), tuple(keeps), draw(st.integers(25, 500)))
 
 
 options = st.builds(m.Option, texts, texts, st.booleans(), st.booleans())
@@ -257,8 +271,11 @@ def test_caps() -> None:
         m.Text("x" * 65_537),
         m.Title("é" * 513),
         m.Title("\ud800"),
-        m.Resize(8193, 100),
-        m.Hello(1, "", "/", 3000, 100, 300, False),
+        m.Resize(8193, 100, 100),
+        m.Resize(3000, 100, 300),
+        m.Resize(100, 100, 24),
+        m.Resize(100, 100, 501),
+        m.Hello(1, "", "/", 3000, 100, 300, False, False),
         m.SelectReply(1, ("x" * 65,)),
         m.Select(1, m.SelectKind.OPTIONS, 0, 0, 1, 1, False, (m.Option("", "", False, False),) * (MAX_OPTIONS + 1), "", "", ""),
     ):

@@ -20,7 +20,7 @@ from renderer.wire.fields import WireError
 from renderer.wire.session import Phase, StreamRules
 from renderer.world import clean, whole
 
-HELLO = m.Hello(1, "", "/", 100, 100, 100, False)
+HELLO = m.Hello(1, "", "/", 100, 100, 100, False, False)
 READY = m.Ready("p", 100, 100, 100, False)
 
 

@@ -6,6 +6,11 @@ export class WireError extends Error {}
 const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 export const MAX_SIDE = 8192;
 export const MAX_ID = 2 ** 32 - 1;
+export const MIN_SCALE = 25;
+export const MAX_SCALE = 500;
+const MAX_KEEPS = 64;
+export const MAX_SLOTS = 256;
+export const MAX_KEPT_PIXELS = 16 * 1024 * 1024;
 const MAX_COPIES = 512;
 const MAX_PAINTS = 4096;
 const MAX_COVER = 2;
@@ -18,6 +23,8 @@ function fail(why) {
 export const WEBP_LOSSLESS = 1;
 export const WEBP_LOSSY = 2;
 export const FILL = 3;
+export const RECALL = 4;
+export const VIDEO = 5;
 
 /** Unpacks a frame (a Uint8Array, its type byte included). Throws WireError for anything but one well-formed frame. */
 export function decodeFrame(bytes) {
@@ -32,26 +39,40 @@ export function decodeFrame(bytes) {
     at += 2;
     return value;
   };
-  need(13);
+  need(17);
   const seq = view.getUint32(at);
   at += 4;
   const width = u16();
   const height = u16();
+  const scale = u16();
   const flags = view.getUint8(at);
   at += 1;
+  const keepCount = u16();
   const copyCount = u16();
   const paintCount = u16();
-  if (flags > 1 || copyCount > MAX_COPIES || paintCount > MAX_PAINTS) fail("frame: head out of range");
+  if (flags > 1 || keepCount > MAX_KEEPS || copyCount > MAX_COPIES || paintCount > MAX_PAINTS) fail("frame: head out of range");
   if (seq < 1) fail("frame: seq out of range");
   if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE) fail("frame: surface size out of range");
+  if (scale < MIN_SCALE || scale > MAX_SCALE) fail("frame: scale out of range");
   const whole = flags === 1;
-  if (whole && copyCount > 0) fail("frame: a whole frame has nothing to copy from");
+  if (whole && copyCount + keepCount > 0) fail("frame: a whole frame has nothing to copy from");
   const inside = (x, y, w, h) => {
     if (w < 1 || h < 1 || x + w > width || y + h > height) fail("frame: a rectangle lies outside the surface");
   };
   const room = MAX_COVER * width * height;
-  const copies = [];
+  const keeps = [];
   let covered = 0;
+  for (let i = 0; i < keepCount; i += 1) {
+    need(10);
+    const keep = { slot: u16(), x: u16(), y: u16(), width: u16(), height: u16() };
+    inside(keep.x, keep.y, keep.width, keep.height);
+    if (keep.slot >= MAX_SLOTS || keeps.some(({ slot }) => slot === keep.slot)) fail("frame: keeps too much");
+    covered += keep.width * keep.height;
+    keeps.push(Object.freeze(keep));
+  }
+  if (covered > room) fail("frame: keeps too much");
+  const copies = [];
+  covered = 0;
   for (let i = 0; i < copyCount; i += 1) {
     need(12);
     const copy = { sx: u16(), sy: u16(), x: u16(), y: u16(), width: u16(), height: u16() };
@@ -62,6 +83,7 @@ export function decodeFrame(bytes) {
   }
   if (covered > room) fail("frame: copies cover the surface too often");
   const paints = [];
+  let films = 0;
   covered = 0;
   for (let i = 0; i < paintCount; i += 1) {
     need(13);
@@ -74,12 +96,24 @@ export function decodeFrame(bytes) {
     at += length;
     inside(paint.x, paint.y, paint.width, paint.height);
     checkPicture(paint);
+    films += paint.encoding === VIDEO ? 1 : 0;
     covered += paint.width * paint.height;
     paints.push(Object.freeze(paint));
   }
   if (covered > room) fail("frame: paints cover the surface too often");
+  if (films > 1) fail("frame: two films");
   if (at !== bytes.length) fail("frame: bytes after its end");
-  return Object.freeze({ type: "Frame", seq, width, height, whole, copies: Object.freeze(copies), paints: Object.freeze(paints) });
+  return Object.freeze({
+    type: "Frame",
+    seq,
+    width,
+    height,
+    whole,
+    copies: Object.freeze(copies),
+    paints: Object.freeze(paints),
+    keeps: Object.freeze(keeps),
+    scale,
+  });
 }
 
 function checkPicture(paint) {
@@ -87,11 +121,40 @@ function checkPicture(paint) {
     if (paint.data.length !== 3) fail("frame: a fill is three bytes");
     return;
   }
+  if (paint.encoding === RECALL) {
+    if (paint.data.length !== 6) fail("frame: a recall is a slot and a place in it");
+    return;
+  }
+  if (paint.encoding === VIDEO) {
+    const film = vp8Frame(paint.data);
+    if (film === null) fail("frame: not a plain VP8 frame");
+    if (film.key && (film.width !== paint.width || film.height !== paint.height)) fail("frame: the film's size differs from its rectangle's");
+    return;
+  }
   if (paint.encoding !== WEBP_LOSSLESS && paint.encoding !== WEBP_LOSSY) fail("frame: unknown encoding");
   const size = webpSize(paint.data);
   if (size === null) fail("frame: not a plain WebP picture");
   if (size.width !== paint.width || size.height !== paint.height) fail("frame: the picture's size differs from its rectangle's");
   if (size.lossless !== (paint.encoding === WEBP_LOSSLESS)) fail("frame: the picture's kind differs from what was announced");
+}
+
+/** What a paint that recalls names: a slot and a place in it. */
+export function recalled(data) {
+  return { slot: (data[0] << 8) | data[1], x: (data[2] << 8) | data[3], y: (data[4] << 8) | data[5] };
+}
+
+/** Head of one VP8 frame that is shown, has no upscaling hints and whose first partition lies inside the data; else null. RFC 6386 §9.1. */
+export function vp8Frame(data) {
+  if (data.length < 4) return null;
+  const tag = data[0] | (data[1] << 8) | (data[2] << 16);
+  const key = (tag & 1) === 0;
+  const first = tag >> 5;
+  if (((tag >> 1) & 7) > 3 || ((tag >> 4) & 1) === 0 || first === 0 || first > data.length - (key ? 10 : 3)) return null;
+  if (!key) return { key, width: 0, height: 0 };
+  const width = data[6] | (data[7] << 8);
+  const height = data[8] | (data[9] << 8);
+  if (data[3] !== 0x9d || data[4] !== 0x01 || data[5] !== 0x2a || (width | height) >> 14 || width === 0 || height === 0) return null;
+  return { key, width, height };
 }
 
 /** Size of a plain WebP file (one VP8 or VP8L chunk and not a byte more), or null. RFC 9649 §2.4–2.6, §3.4; RFC 6386 §9.1. */

@@ -75,7 +75,7 @@ const surface = new Surface(canvas, {
       lineLost({ wait: 1_000 });
       stream.again(1_000);
     } else {
-      send({ type: "Refresh" });
+      send({ type: "Refresh", video: false });
     }
   },
 });
@@ -119,7 +119,7 @@ const stream = new Stream({
   ticket: configuration.ticket,
   hello() {
     const { width, height } = size();
-    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac };
+    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac, video: false };
   },
   on: {
     open() {},
@@ -197,7 +197,7 @@ function ready(message) {
   surface.reset(message.scale);
   navigation.attached(message);
   const { width, height } = size();
-  if (width !== message.width || height !== message.height) send({ type: "Resize", width, height });
+  if (width !== message.width || height !== message.height) send({ type: "Resize", width, height, scale });
   tellFocus();
   refocus();
 }
@@ -315,7 +315,7 @@ function size() {
 let resizing = 0;
 new ResizeObserver(() => {
   clearTimeout(resizing);
-  resizing = setTimeout(() => send({ type: "Resize", ...size() }), RESIZE_MS);
+  resizing = setTimeout(() => send({ type: "Resize", ...size(), scale }), RESIZE_MS);
 }).observe(stage);
 
 function tellFocus() {

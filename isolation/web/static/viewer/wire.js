@@ -3,7 +3,7 @@
 // Total like its twin: for any bytes the answer is a message whose every field was checked, or a WireError. A decoded message is a plain
 // frozen object {type: "Title", text: …}. Every text in it is hostile: it is shown through textContent and never parsed.
 
-import { decodeFrame, MAX_ID, MAX_SIDE, WireError } from "./frames.js";
+import { decodeFrame, MAX_ID, MAX_SCALE, MAX_SIDE, MIN_SCALE, WireError } from "./frames.js";
 
 export { WireError };
 
@@ -110,7 +110,7 @@ const extent = integer(0, MAX_COORDINATE);
 const side = integer(MIN_SIDE, MAX_SIDE);
 const modifiers = integer(0, 15);
 const identifier = integer(1, MAX_ID);
-const scale = integer(100, 400);
+const scale = integer(MIN_SCALE, MAX_SCALE);
 
 export const CLOSE_CODES = Object.freeze([
   "page-closed", "browser-crashed", "renderer-lost", "replaced", "protocol", "no-capacity", "released", "redecided", "session-ended", "refused",
@@ -122,8 +122,8 @@ export const NOTICE_CODES = Object.freeze([
 // ---------------------------------------------------------------- messages: [type byte, fields in their order on the wire]
 
 const SHAPES = {
-  Hello: [1, { version: integer(VERSION, VERSION), page: orEmpty(page), path, width: side, height: side, scale, mac: boolean }],
-  Resize: [2, { width: side, height: side }],
+  Hello: [1, { version: integer(VERSION, VERSION), page: orEmpty(page), path, width: side, height: side, scale, mac: boolean, video: boolean }],
+  Resize: [2, { width: side, height: side, scale }],
   Pointer: [3, { kind: keyword(["move", "down", "up"]), x: coordinate, y: coordinate, button: integer(0, 4), buttons: integer(0, 31), clicks: integer(0, 3), modifiers }],
   Wheel: [4, { x: coordinate, y: coordinate, dx: integer(-MAX_WHEEL, MAX_WHEEL), dy: integer(-MAX_WHEEL, MAX_WHEEL), modifiers }],
   Key: [5, { down: boolean, key: text(32, { least: 1 }), code: text(32), location: integer(0, 3), modifiers, repeat: boolean }],
@@ -140,7 +140,7 @@ const SHAPES = {
   Paste: [16, { text: text(MAX_CLIPBOARD, { least: 1 }) }],
   CopyRequest: [17, { cut: boolean }],
   ClosePage: [18, {}],
-  Refresh: [19, {}],
+  Refresh: [19, { video: boolean }],
 
   Ready: [64, { page, width: side, height: side, scale, resumed: boolean }],
   Location: [66, { origin: orEmpty(origin), path: orEmpty(path), index: integer(0, 65535), length: integer(1, 65535), replace: boolean }],
@@ -180,6 +180,7 @@ const together = (message) => {
 };
 const WHOLE_CHECKS = {
   Hello: fits,
+  Resize: fits,
   Ready: fits,
   Opened: together,
   Location(message) {
