@@ -17,7 +17,8 @@ from renderer.cdp import Tasks
 from renderer.node import Node
 from renderer.page import Tab
 from renderer.viewer import Viewer
-from renderer.wire.codec import MAX_INPUT_BYTES, decode_to_renderer, encode
+from renderer.wire.blobs import MAX_BLOB_BYTES
+from renderer.wire.codec import decode_to_renderer, encode
 from renderer.wire.control import SUBPROTOCOL, FromNode, StartLease
 from renderer.wire.control_codec import MAX_CONTROL_BYTES, decode_to_node, encode_control, parse_page_target
 from renderer.wire.fields import WireError
@@ -52,7 +53,7 @@ class NodeServer:
             process_request=self._admit,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,  # pictures do not compress twice, and a peer's compressed bomb never unpacks here
-            max_size=MAX_INPUT_BYTES,
+            max_size=MAX_BLOB_BYTES,
             ping_interval=PING_SECONDS,
             ping_timeout=PING_SECONDS,
             open_timeout=HELLO_SECONDS,

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from isolation.broker import cleaning
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.model import Clipboard, Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
 from renderer.wire.fields import WireError
@@ -26,7 +26,14 @@ OWN_PREFIX = "/.isolation"  # the router's own URLs: an isolated page is never s
 
 # What a renderer may say of its own end. The others are the router's words, and would make a viewer believe in a decision.
 _RENDERER_MAY_SAY = frozenset(
-    {m.CloseCode.PAGE_CLOSED, m.CloseCode.BROWSER_CRASHED, m.CloseCode.REPLACED, m.CloseCode.PROTOCOL, m.CloseCode.NO_CAPACITY}
+    {
+        m.CloseCode.PAGE_CLOSED,
+        m.CloseCode.BROWSER_CRASHED,
+        m.CloseCode.REPLACED,
+        m.CloseCode.PROTOCOL,
+        m.CloseCode.NO_CAPACITY,
+        m.CloseCode.LIMIT_REACHED,
+    }
 )
 
 # Values of the HTML inputs, as the HTML standard writes them (§2.3.5 dates and times, §4.10.5.1.15 colour). "" is "not set".
@@ -76,6 +83,9 @@ class Gatekeeper:
         self._keyboard = controls.keyboard
         self._paste = controls.clipboard in {Clipboard.TO_APP, Clipboard.BOTH}
         self._copy = controls.clipboard in {Clipboard.FROM_APP, Clipboard.BOTH}
+        self._download = controls.download is not Transfer.NONE
+        self._upload = controls.upload is not Transfer.NONE
+        self._print = controls.print
         self._greeted = False
         self._ready = False
         self._memory = FrameMemory()
@@ -124,8 +134,14 @@ class Gatekeeper:
         match message:
             case m.Key() | m.Text() | m.Composition() if not self._keyboard:
                 return "keyboard is off"
-            case m.Paste() if not self._paste:
+            case m.Paste() | m.PasteImage() if not self._paste:
                 return "clipboard to the app is off"
+            case m.FileChoice() | m.FileDrop() | m.FileData() if not self._upload:
+                return "upload is off"
+            case m.DownloadReply() | m.DownloadAck() if not (self._download or self._print):
+                return "download is off"
+            case m.Print() if not self._print:
+                return "printing is off"
             case m.CopyRequest() if not self._copy:
                 return "clipboard from the app is off"
             case m.Navigate(path) if own_path(path):
@@ -205,6 +221,20 @@ class Gatekeeper:
             case m.Icon(png) if png:
                 again = cleaning.icon(png)
                 return Drop("not an icon") if again is None else m.Icon(again)
+            case m.Queued() | m.Ending():
+                return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke in the router's name")
+            case m.FileAsk() | m.FileProgress() | m.FileClosed() if not self._upload:
+                return Drop("upload is off")
+            case m.Download() | m.DownloadData() | m.DownloadClosed() if not (self._download or self._print):
+                return Drop("download is off")
+            case m.ClipboardImage() if not self._copy:
+                return Drop("clipboard from the app is off")
+            case m.LinkHint(text):
+                return m.LinkHint(cleaning.line(text))
+            case m.Menu():
+                return replace(message, link=cleaning.line(message.link))
+            case m.Auth():
+                return replace(message, realm=cleaning.line(message.realm))
             case m.Clipboard(text):
                 return m.Clipboard(cleaning.clipboard(text)) if self._copy else Drop("clipboard from the app is off")
             case m.Dialog():

@@ -13,10 +13,12 @@ from dataclasses import fields
 from typing import cast
 
 from renderer.wire import messages as m
+from renderer.wire.blobs import BLOBS, MAX_BLOB_BYTES, MAX_FILE, MAX_FILES, Blob, pack_blob, unpack_blob
 from renderer.wire.fields import (
     BASE64_PNG,
     BOOLEAN,
     CURSOR,
+    EXTERNAL,
     ORIGIN,
     PAGE,
     Bounded,
@@ -32,7 +34,7 @@ from renderer.wire.fields import (
 from renderer.wire.frames import MAX_ID, MAX_SCALE, MAX_SIDE, MIN_SCALE, pack, unpack
 
 # ---------------------------------------------------------------- limits
-MAX_INPUT_BYTES = 1024 * 1024  # the largest thing a viewer sends is a paste, whose escapes may grow it fourfold
+MAX_INPUT_BYTES = 1024 * 1024  # the largest thing a viewer sends in JSON is a paste, whose escapes may grow it fourfold
 MAX_EVENT_BYTES = 4 * 1024 * 1024  # the largest thing but a frame is a drop-down of MAX_OPTIONS lines
 MAX_TEXT = 64 * 1024  # typed text in bytes of UTF-8: no keyboard or IME commits more at once
 MAX_CLIPBOARD = 256 * 1024  # clipboard text in bytes: a long document; more is a data transfer, not a paste
@@ -46,6 +48,14 @@ MIN_SIDE = 16  # CSS pixels: below, Chromium's own layout misbehaves
 MAX_COORDINATE = 32767
 MAX_WHEEL = 10_000  # CSS pixels in one message: ten screens
 MAX_HISTORY = 100
+MAX_FINGERS = 10
+MAX_FIND = 1024  # bytes of text to find: a long sentence
+MAX_HINT = 2048  # bytes of a link's address as it is shown
+MAX_CREDENTIAL = 1024  # bytes of a name or password for HTTP authentication
+MAX_FILE_NAME = 255  # bytes: what file systems take
+MAX_FILE_TYPE = 127  # bytes: RFC 6838 §4.2, a type and a subtype of 63 and the slash
+MAX_QUEUE_SHOWN = 100_000
+MAX_SECONDS = 604_800  # a week
 
 _COORDINATE = integer(-MAX_COORDINATE, MAX_COORDINATE)
 _LENGTH = integer(0, MAX_COORDINATE)
@@ -54,6 +64,10 @@ _MODIFIERS = integer(0, 15)
 _IDENTIFIER = integer(1, MAX_ID)
 _SCALE = integer(MIN_SCALE, MAX_SCALE)
 _OPTIONAL_PAGE = Bounded(PAGE, allow_empty=True)
+_COUNT = integer(0, 65_535)
+_BYTES = integer(0, MAX_FILE)
+_TOUCH_POINT = Object(m.TouchPoint, {"id": integer(0, MAX_FINGERS - 1), "x": _COORDINATE, "y": _COORDINATE})
+_FILE_INFO = Object(m.FileInfo, {"name": text(MAX_FILE_NAME, least=1), "size": _BYTES, "type": text(MAX_FILE_TYPE)})
 
 _OPTION = Object(m.Option, {"label": text(MAX_LABEL), "group": text(MAX_LABEL), "disabled": BOOLEAN, "selected": BOOLEAN})
 
@@ -122,6 +136,26 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
     m.Type.COPY_REQUEST: (m.CopyRequest, {"cut": BOOLEAN}),
     m.Type.CLOSE_PAGE: (m.ClosePage, {}),
     m.Type.REFRESH: (m.Refresh, {"video": BOOLEAN}),
+    m.Type.TOUCH: (
+        m.Touch,
+        {"kind": Keyword(m.TouchKind), "points": Many(_TOUCH_POINT, MAX_FINGERS), "modifiers": _MODIFIERS},
+    ),
+    m.Type.FIND: (m.Find, {"text": text(MAX_FIND), "backward": BOOLEAN, "again": BOOLEAN}),
+    m.Type.MENU_REPLY: (m.MenuReply, {"id": _IDENTIFIER, "action": Keyword(m.MenuAction)}),
+    m.Type.PRINT: (m.Print, {}),
+    m.Type.AUTH_REPLY: (
+        m.AuthReply,
+        {"id": _IDENTIFIER, "accept": BOOLEAN, "username": text(MAX_CREDENTIAL), "password": text(MAX_CREDENTIAL)},
+    ),
+    m.Type.EXIT_FULLSCREEN: (m.ExitFullscreen, {}),
+    m.Type.FILE_CHOICE: (m.FileChoice, {"id": _IDENTIFIER, "files": Many(_FILE_INFO, MAX_FILES)}),
+    m.Type.FILE_DROP: (
+        m.FileDrop,
+        {"id": integer(2**31, MAX_ID), "x": _COORDINATE, "y": _COORDINATE, "files": Many(_FILE_INFO, MAX_FILES)},
+    ),
+    m.Type.FILE_CANCEL: (m.FileCancel, {"id": _IDENTIFIER}),
+    m.Type.DOWNLOAD_REPLY: (m.DownloadReply, {"id": _IDENTIFIER, "accept": BOOLEAN}),
+    m.Type.DOWNLOAD_ACK: (m.DownloadAck, {"id": _IDENTIFIER, "received": _BYTES}),
     m.Type.READY: (
         m.Ready,
         {"page": PAGE, "width": _SIDE, "height": _SIDE, "scale": _SCALE, "resumed": BOOLEAN},
@@ -179,8 +213,40 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
     m.Type.CLIPBOARD: (m.Clipboard, {"text": text(MAX_CLIPBOARD)}),
     m.Type.NOTICE: (m.Notice, {"code": Keyword(m.NoticeCode)}),
     m.Type.CLOSED: (m.Closed, {"code": Keyword(m.CloseCode)}),
+    m.Type.LINK_HINT: (m.LinkHint, {"text": text(MAX_HINT)}),
+    m.Type.FOUND: (m.Found, {"index": _COUNT, "count": _COUNT}),
+    m.Type.MENU: (
+        m.Menu,
+        {
+            "id": _IDENTIFIER,
+            "x": _COORDINATE,
+            "y": _COORDINATE,
+            "link": text(MAX_HINT),
+            "image": BOOLEAN,
+            "editable": BOOLEAN,
+            "selection": BOOLEAN,
+        },
+    ),
+    m.Type.FULLSCREEN: (m.Fullscreen, {"active": BOOLEAN}),
+    m.Type.AUTH: (
+        m.Auth,
+        {"id": _IDENTIFIER, "origin": Bounded(ORIGIN, allow_empty=True), "realm": text(MAX_LABEL)},
+    ),
+    m.Type.EXTERNAL: (m.External, {"url": EXTERNAL}),
+    m.Type.FILE_ASK: (m.FileAsk, {"id": _IDENTIFIER, "multiple": BOOLEAN, "accept": text(MAX_LABEL)}),
+    m.Type.FILE_PROGRESS: (m.FileProgress, {"id": _IDENTIFIER, "received": _BYTES}),
+    m.Type.FILE_CLOSED: (m.FileClosed, {"id": _IDENTIFIER, "code": Keyword(m.TransferCode)}),
+    m.Type.DOWNLOAD: (
+        m.Download,
+        {"id": _IDENTIFIER, "kind": Keyword(m.DownloadKind), "name": text(MAX_FILE_NAME, least=1), "size": _BYTES},
+    ),
+    m.Type.DOWNLOAD_CLOSED: (m.DownloadClosed, {"id": _IDENTIFIER, "code": Keyword(m.TransferCode)}),
+    m.Type.PERMISSION: (m.Permission, {"kind": Keyword(m.PermissionKind)}),
+    m.Type.QUEUED: (m.Queued, {"position": integer(1, MAX_QUEUE_SHOWN), "waited": integer(0, MAX_SECONDS)}),
+    m.Type.ENDING: (m.Ending, {"reason": Keyword(m.EndingReason), "seconds": integer(0, MAX_SECONDS)}),
 }
 _TYPE_OF: Mapping[type, m.Type] = {shape: kind for kind, (shape, _) in _SHAPES.items()} | {m.Frame: m.Type.FRAME}
+_BLOB_OF: Mapping[type, m.Type] = {shape: kind for kind, shape in BLOBS.items()}
 _FIRST_FROM_RENDERER = 64
 
 
@@ -206,6 +272,18 @@ def _location(message: m.Location) -> None:
         raise WireError("location: the position lies outside the history")
 
 
+def _touch(message: m.Touch) -> None:
+    if len({point.id for point in message.points}) != len(message.points):
+        raise WireError("touch: one finger at two places")
+    if message.kind in {m.TouchKind.START, m.TouchKind.MOVE} and not message.points:
+        raise WireError("touch: no finger")
+
+
+def _found(message: m.Found) -> None:
+    if message.index > message.count:
+        raise WireError("found: the match lies outside the matches")
+
+
 _WHOLE_CHECKS: Mapping[type, Callable[..., None]] = {
     m.Hello: _fits,
     m.Resize: _fits,
@@ -213,6 +291,8 @@ _WHOLE_CHECKS: Mapping[type, Callable[..., None]] = {
     m.Location: _location,
     m.Opened: _located,
     m.Ready: _fits,
+    m.Touch: _touch,
+    m.Found: _found,
 }
 
 
@@ -223,6 +303,8 @@ def encode(message: m.ToRenderer | m.FromRenderer) -> bytes:
     """Pack a message. Raises :class:`WireError` when a field is out of its range."""
     if isinstance(message, m.Frame):
         return pack(message)
+    if isinstance(message, Blob):
+        return bytes([_BLOB_OF[type(message)]]) + pack_blob(message)
     kind = _TYPE_OF.get(type(message))
     if kind is None:
         raise WireError("not a message")
@@ -251,12 +333,16 @@ def decode_from_renderer(data: bytes) -> m.FromRenderer:
 
 
 def _decode(data: bytes, limit: int) -> object:
-    if len(data) > limit:
+    if len(data) > max(limit, MAX_BLOB_BYTES):
         raise WireError("message too long")
     try:
         kind = m.Type(data[0])
     except ValueError:
         raise WireError("unknown message type") from None
+    if kind in BLOBS:
+        return unpack_blob(kind, data[1:])
+    if len(data) > limit:
+        raise WireError("message too long")
     shape, spec = _SHAPES[kind]
     document = parse_object(data[1:])
     if document.keys() != spec.keys():

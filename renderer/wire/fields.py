@@ -196,6 +196,8 @@ BASE64_PNG: Field = _Icon()
 PAGE: Field = _Text(1, 64, re.compile(r"[A-Za-z0-9_-]+"))
 # Serialised http(s) origins only. Others (about:blank, opaque ones) travel as "".
 ORIGIN: Field = _Text(1, 300, re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?"))
+# Links for other programs of the device: RFC 6068, RFC 3966, RFC 5724. Visible ASCII, as browsers serialise an address.
+EXTERNAL: Field = _Text(1, 2048, re.compile(r"(?:mailto|tel|sms):[\x21-\x7e]*"))
 CURSORS = frozenset(
     (
         "alias",

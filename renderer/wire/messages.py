@@ -1,7 +1,7 @@
 """Every message that may cross between a viewer and a page, one frozen dataclass each.
 
-On the wire a message is one binary WebSocket message: a type byte, then either a packed frame (:class:`Frame` alone) or a JSON
-object with exactly the dataclass's fields. Coordinates and sizes are CSS pixels of the page's viewport, as integers, except in
+On the wire a message is one binary WebSocket message: a type byte, then either a packed body (:class:`Frame` and what carries bytes of
+files and pictures) or a JSON object with exactly the dataclass's fields. Coordinates and sizes are CSS pixels of the page's viewport, as integers, except in
 :class:`Frame`, whose rectangles are device pixels of the surface. Every text is hostile: it is data, never markup.
 """
 
@@ -35,6 +35,19 @@ class Type(IntEnum):
     COPY_REQUEST = 17
     CLOSE_PAGE = 18
     REFRESH = 19
+    TOUCH = 20
+    FIND = 21
+    MENU_REPLY = 22
+    PRINT = 23
+    AUTH_REPLY = 24
+    EXIT_FULLSCREEN = 25
+    FILE_CHOICE = 26
+    FILE_DROP = 27
+    FILE_DATA = 28
+    FILE_CANCEL = 29
+    DOWNLOAD_REPLY = 30
+    DOWNLOAD_ACK = 31
+    PASTE_IMAGE = 32
 
     READY = 64
     FRAME = 65
@@ -51,6 +64,22 @@ class Type(IntEnum):
     CLIPBOARD = 76
     NOTICE = 77
     CLOSED = 78
+    LINK_HINT = 79
+    FOUND = 80
+    MENU = 81
+    FULLSCREEN = 82
+    AUTH = 83
+    EXTERNAL = 84
+    FILE_ASK = 85
+    FILE_PROGRESS = 86
+    FILE_CLOSED = 87
+    DOWNLOAD = 88
+    DOWNLOAD_DATA = 89
+    DOWNLOAD_CLOSED = 90
+    CLIPBOARD_IMAGE = 91
+    PERMISSION = 92
+    QUEUED = 93
+    ENDING = 94
 
 
 class CloseCode(StrEnum):
@@ -66,6 +95,9 @@ class CloseCode(StrEnum):
     REDECIDED = "redecided"  # said by the router: controls or mode changed; reload
     SESSION_ENDED = "session-ended"  # said by the router
     REFUSED = "refused"  # said by the router: policy no longer lets this person in
+    LIMIT_REACHED = "limit-reached"  # the session used more memory, processor, processes or disk than one may
+    IDLE = "idle"  # said by the router: nobody did anything for as long as the controls allow
+    TIME_UP = "time-up"  # said by the router: the session is as old as the controls allow
 
 
 class NoticeCode(StrEnum):
@@ -79,6 +111,11 @@ class NoticeCode(StrEnum):
     POPUP_BLOCKED = "popup-blocked"  # too many windows
     KEYBOARD_BLOCKED = "keyboard-blocked"
     PAGE_CRASHED = "page-crashed"
+    PAGE_HUNG = "page-hung"  # the page does not answer
+    FILE_REFUSED = "file-refused"  # a file of a type or size that the controls do not let through
+    CLIPBOARD_LARGE = "clipboard-large"  # more than the controls let through at once
+    CLIPBOARD_FAST = "clipboard-fast"  # more often than the controls allow
+    TAB_LIMIT = "tab-limit"  # as many tabs as the controls allow
 
 
 # ---------------------------------------------------------------- to the renderer
@@ -256,6 +293,151 @@ class Refresh:
     video: bool
 
 
+class TouchKind(StrEnum):
+    """What fingers did."""
+
+    START = "start"
+    MOVE = "move"
+    END = "end"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class TouchPoint:
+    """One finger on the surface; ``id`` stays the same while it touches."""
+
+    id: int
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Fingers, as W3C Touch Events have them: ``points`` are those on the surface after a start or move, and after an end or cancel those that remain."""
+
+    kind: TouchKind
+    points: tuple[TouchPoint, ...]
+    modifiers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Find text in the page. ``again``: the next match of the same text. ``text`` "": stop finding."""
+
+    text: str
+    backward: bool
+    again: bool
+
+
+class MenuAction(StrEnum):
+    """What a person chose from the page's context menu, of what only the page's browser can do."""
+
+    NONE = "none"  # closed it
+    OPEN_LINK = "open-link"  # in a new tab
+    SAVE_LINK = "save-link"
+    SAVE_IMAGE = "save-image"
+    COPY_IMAGE = "copy-image"
+    SELECT_ALL = "select-all"
+
+
+@dataclass(frozen=True, slots=True)
+class MenuReply:
+    """Answer to a :class:`Menu`."""
+
+    id: int
+    action: MenuAction
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """Make a PDF of the page (control ``print``); it comes as a :class:`Download` of kind ``print``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthReply:
+    """Answer to an :class:`Auth`."""
+
+    id: int
+    accept: bool
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExitFullscreen:
+    """The person left full screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file of the person's device. ``name``: without directories. ``size``: bytes. ``type``: the MIME type their browser guesses, or ""."""
+
+    name: str
+    size: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChoice:
+    """Answer to a :class:`FileAsk` (control ``upload``): the files whose bytes follow as :class:`FileData`. None: dismissed."""
+
+    id: int
+    files: tuple[FileInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileDrop:
+    """Files dropped on the page at a point (control ``upload``). ``id``: chosen by the viewer, 2**31 and above."""
+
+    id: int
+    x: int
+    y: int
+    files: tuple[FileInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """Bytes of file ``index`` of an upload, from ``offset``. In order; at most ``FILE_WINDOW`` ahead of what :class:`FileProgress` said.
+
+    Packed, big-endian: ``u32 id, u16 index, u64 offset`` and the bytes.
+    """
+
+    id: int
+    index: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileCancel:
+    """Give up a transfer of either direction."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadReply:
+    """Answer to a :class:`Download`: whether the person wants its bytes."""
+
+    id: int
+    accept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadAck:
+    """The viewer has taken ``received`` bytes of a download."""
+
+    id: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class PasteImage:
+    """A picture of the device's clipboard for the page, as PNG (control ``clipboard``, where its types have images). Packed: the bytes alone."""
+
+    png: bytes
+
+
 # ---------------------------------------------------------------- from the renderer
 
 
@@ -411,6 +593,7 @@ class SelectKind(StrEnum):
     MONTH = "month"
     WEEK = "week"
     COLOR = "color"
+    DATALIST = "datalist"  # suggestions below a text field; the keyboard stays with the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,6 +660,176 @@ class Closed:
     code: CloseCode
 
 
+@dataclass(frozen=True, slots=True)
+class LinkHint:
+    """Where the link under the pointer leads, "" for none."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Answer to :class:`Find`: match ``index`` (from 1) of ``count``; 0 of 0: none."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """The page has no context menu of its own at this point: the viewer shows its own. ``link``: the link's address or ""."""
+
+    id: int
+    x: int
+    y: int
+    link: str
+    image: bool
+    editable: bool
+    selection: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fullscreen:
+    """The page entered or left full screen."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """A server asks for name and password (HTTP authentication). Its end is said by :class:`DialogClosed`: ids are shared with dialogs."""
+
+    id: int
+    origin: str
+    realm: str
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A link for another program of the device (``mailto:``, ``tel:``, ``sms:``); the person decides."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAsk:
+    """The page wants files (control ``upload``). ``accept``: the input's attribute."""
+
+    id: int
+    multiple: bool
+    accept: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """So many bytes of an upload's files, all together, have arrived."""
+
+    id: int
+    received: int
+
+
+class TransferCode(StrEnum):
+    """How a transfer ended."""
+
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    TOO_LARGE = "too-large"
+    WRONG_TYPE = "wrong-type"  # a type that the controls do not let through, or not what its name says
+
+
+@dataclass(frozen=True, slots=True)
+class FileClosed:
+    """An upload has ended; the page has the files only after ``done``."""
+
+    id: int
+    code: TransferCode
+
+
+class DownloadKind(StrEnum):
+    """Why there are bytes for the device."""
+
+    FILE = "file"
+    PRINT = "print"
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file for the device (controls ``download``, ``print``). ``size``: bytes, 0 when not known. Its bytes come after a :class:`DownloadReply`."""
+
+    id: int
+    kind: DownloadKind
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadData:
+    """Bytes of a download, in order, at most ``FILE_WINDOW`` ahead of :class:`DownloadAck`. Packed, big-endian: ``u32 id, u64 offset`` and the bytes."""
+
+    id: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadClosed:
+    """A download has ended; the file is whole only after ``done``."""
+
+    id: int
+    code: TransferCode
+
+
+@dataclass(frozen=True, slots=True)
+class ClipboardImage:
+    """A picture the person copied, encoded anew as PNG. Packed: the bytes alone."""
+
+    png: bytes
+
+
+class PermissionKind(StrEnum):
+    """What a page asked for and was denied."""
+
+    CAMERA = "camera"
+    MICROPHONE = "microphone"
+    SCREEN = "screen"
+    LOCATION = "location"
+    NOTIFICATIONS = "notifications"
+    CLIPBOARD = "clipboard"
+    MIDI = "midi"
+    DEVICES = "devices"  # USB, serial, HID, Bluetooth
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """The page asked for something that isolated pages never get."""
+
+    kind: PermissionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Said by the router: no browser is free; this session is at ``position`` (from 1). ``waited``: seconds the last ones waited, 0 when not known."""
+
+    position: int
+    waited: int
+
+
+class EndingReason(StrEnum):
+    """Why a session will end."""
+
+    IDLE = "idle"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Said by the router: the session ends in ``seconds``; 0 takes that back (somebody did something)."""
+
+    reason: EndingReason
+    seconds: int
+
+
 ToRenderer = (
     Hello
     | Resize
@@ -497,6 +850,19 @@ ToRenderer = (
     | CopyRequest
     | ClosePage
     | Refresh
+    | Touch
+    | Find
+    | MenuReply
+    | Print
+    | AuthReply
+    | ExitFullscreen
+    | FileChoice
+    | FileDrop
+    | FileData
+    | FileCancel
+    | DownloadReply
+    | DownloadAck
+    | PasteImage
 )
 FromRenderer = (
     Ready
@@ -514,4 +880,20 @@ FromRenderer = (
     | Clipboard
     | Notice
     | Closed
+    | LinkHint
+    | Found
+    | Menu
+    | Fullscreen
+    | Auth
+    | External
+    | FileAsk
+    | FileProgress
+    | FileClosed
+    | Download
+    | DownloadData
+    | DownloadClosed
+    | ClipboardImage
+    | Permission
+    | Queued
+    | Ending
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ LOSSLESS = imagecodecs.webp_encode(noise(8, 4), lossless=True)
 LOSSY = imagecodecs.webp_encode(noise(16, 16), level=50, lossless=False)
 FILM = bytes(LOSSY[20 : 20 + int.from_bytes(LOSSY[16:20], "little")])  # a lossy WebP holds one VP8 key frame
 INTER = (1 | 1 << 4 | 4 << 5).to_bytes(3, "little") + bytes(4)  # the head of a frame that is not a key frame
+PNG = bytes(imagecodecs.png_encode(noise(5, 7)))
 
 TO_RENDERER = [
     m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False, False),
@@ -60,6 +62,22 @@ TO_RENDERER = [
     m.CopyRequest(False),
     m.ClosePage(),
     m.Refresh(True),
+    m.Touch(m.TouchKind.START, (m.TouchPoint(0, 10, 20), m.TouchPoint(1, 30, -40)), 0),
+    m.Touch(m.TouchKind.END, (), 8),
+    m.Find("Größe", True, False),
+    m.Find("", False, True),
+    *(m.MenuReply(9, action) for action in m.MenuAction),
+    m.Print(),
+    m.AuthReply(4, True, "ada", 'pass "word"'),
+    m.ExitFullscreen(),
+    m.FileChoice(3, (m.FileInfo("Bericht – 1.pdf", 1024, "application/pdf"), m.FileInfo("x", 0, ""))),
+    m.FileChoice(3, ()),
+    m.FileDrop(2**31, 5, 6, (m.FileInfo("a.txt", 2**40, "text/plain"),)),
+    m.FileData(2**31, 99, 2**33, b"\x00piece\xff"),
+    m.FileCancel(3),
+    m.DownloadReply(5, True),
+    m.DownloadAck(5, 2**33),
+    m.PasteImage(PNG),
 ]
 FROM_RENDERER = [
     m.Ready("pg_aZ09-x", 1280, 800, 100, False),
@@ -121,6 +139,27 @@ FROM_RENDERER = [
     m.Clipboard("copied"),
     *(m.Notice(code) for code in m.NoticeCode),
     *(m.Closed(code) for code in m.CloseCode),
+    m.LinkHint("https://payroll.corp.example/next?x=1"),
+    m.LinkHint(""),
+    m.Found(2, 7),
+    m.Found(0, 0),
+    m.Menu(6, 100, -2, "https://payroll.corp.example/a", True, False, True),
+    m.Fullscreen(True),
+    m.Auth(7, "https://payroll.corp.example", "Staff <only>"),
+    m.External("mailto:ada@corp.example?subject=Hi"),
+    m.External("tel:+49-30-1234"),
+    m.FileAsk(3, True, "image/*,.pdf"),
+    m.FileProgress(3, 2**33),
+    *(m.FileClosed(3, code) for code in m.TransferCode),
+    m.Download(5, m.DownloadKind.FILE, "Lohn – März.csv", 2**33),
+    m.Download(6, m.DownloadKind.PRINT, "page.pdf", 0),
+    m.DownloadData(5, 2**33, b"\x00piece\xff"),
+    m.DownloadClosed(5, m.TransferCode.DONE),
+    m.ClipboardImage(PNG),
+    *(m.Permission(kind) for kind in m.PermissionKind),
+    m.Queued(3, 40),
+    m.Ending(m.EndingReason.IDLE, 60),
+    m.Ending(m.EndingReason.TIME, 0),
 ]
 
 FRAME = encode(FROM_RENDERER[2])
@@ -170,6 +209,19 @@ REFUSED_TO_RENDERER = {
     "selection backwards": b'\x07{"text":"ab","start":2,"end":1}',
     "a list of numbers": b'\x0d{"id":1,"values":[1]}',
     "empty text": b'\x06{"text":""}',
+    "one finger at two places": b'\x14{"kind":"start","points":[{"id":0,"x":1,"y":1},{"id":0,"x":2,"y":2}],"modifiers":0}',
+    "a touch without a finger": b'\x14{"kind":"start","points":[],"modifiers":0}',
+    "an eleventh finger": b'\x14{"kind":"start","points":[{"id":10,"x":1,"y":1}],"modifiers":0}',
+    "an unknown menu action": b'\x17{"id":1,"action":"run"}',
+    "a drop with an id of the renderer's": b'\x1b{"id":5,"x":1,"y":1,"files":[]}',
+    "a file without a name": b'\x1a{"id":5,"files":[{"name":"","size":1,"type":""}]}',
+    "a file of negative size": b'\x1a{"id":5,"files":[{"name":"x","size":-1,"type":""}]}',
+    "a piece without bytes": b"\x1c" + struct.pack(">IHQ", 1, 0, 0),
+    "a piece cut in its head": b"\x1c\x00\x00\x00\x01",
+    "a piece of file 100": b"\x1c" + struct.pack(">IHQ", 1, 100, 0) + b"x",
+    "a piece past the longest file": b"\x1c" + struct.pack(">IHQ", 1, 0, 2**40) + b"x",
+    "a pasted picture that is none": b"\x20<svg onload=alert(1)>" + b" " * 40,
+    "a pasted picture of 9000 pixels": b"\x20" + PNG[:16] + struct.pack(">I", 9000) + PNG[20:],
 }
 REFUSED_FROM_RENDERER = {
     "empty": b"",
@@ -189,6 +241,16 @@ REFUSED_FROM_RENDERER = {
     "title too long": b'\x43{"text":"' + b"x" * 1025 + b'"}',
     "unknown notice": b'\x4d{"code":"hello"}',
     "unknown close": b'\x4e{"code":"<b>"}',
+    "another program by script": b'\x54{"url":"javascript:alert(1)"}',
+    "another program by file": b'\x54{"url":"file:///etc/passwd"}',
+    "another program with a line break": b'\x54{"url":"mailto:a\\nb"}',
+    "a match outside the matches": b'\x50{"index":3,"count":2}',
+    "a download without a name": b'\x58{"id":1,"kind":"file","name":"","size":1}',
+    "a download of unknown kind": b'\x58{"id":1,"kind":"script","name":"x","size":1}',
+    "downloaded bytes cut off": b"\x59\x00\x00\x00\x01\x00",
+    "downloaded bytes, none": b"\x59" + struct.pack(">IQ", 1, 0),
+    "a copied picture that is a JPEG": b"\x5b\xff\xd8\xff\xe0" + PNG[4:],
+    "a place in the queue before the first": b'\x5d{"position":0,"waited":1}',
     "frame: cut in the head": FRAME[:10],
     "frame: cut in a paint": FRAME[:-1],
     "frame: a byte too many": FRAME + b"\x00",

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from renderer.wire import messages as m
+from renderer.wire.blobs import BLOBS, MAX_CHUNK, MAX_IMAGE
 from renderer.wire.codec import (
     MAX_CLIPBOARD,
     MAX_OPTIONS,
@@ -86,6 +87,7 @@ coordinates = st.integers(-32767, 32767)
 modifiers = st.integers(0, 15)
 origins = st.sampled_from(["", "https://a.example", "http://x.localhost:8080", "https://[::1]:8443"])
 
+file_infos = st.builds(m.FileInfo, texts.filter(bool), st.integers(0, 2**40), st.just("text/plain"))
 to_renderer = st.one_of(
     st.builds(
         m.Hello,
@@ -130,7 +132,19 @@ to_renderer = st.one_of(
     st.builds(m.Focus, st.booleans(), st.booleans()),
     st.builds(m.Paste, texts.filter(bool)),
     st.builds(m.CopyRequest, st.booleans()),
-    st.sampled_from([m.Stop(), m.ClosePage(), m.Refresh(True), m.Refresh(False)]),
+    st.builds(
+        lambda kind, points, bits: m.Touch(kind, tuple(m.TouchPoint(i, x, y) for i, (x, y) in enumerate(points)), bits),
+        st.sampled_from(m.TouchKind),
+        st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=10),
+        modifiers,
+    ),
+    st.builds(m.Find, texts, st.booleans(), st.booleans()),
+    st.builds(m.MenuReply, ids, st.sampled_from(m.MenuAction)),
+    st.builds(m.AuthReply, ids, st.booleans(), texts, texts),
+    st.builds(m.FileChoice, ids, st.lists(file_infos, max_size=3).map(tuple)),
+    st.builds(m.FileData, ids, st.integers(0, 99), st.integers(0, 2**39), st.binary(min_size=1, max_size=99)),
+    st.builds(m.DownloadAck, ids, st.integers(0, 2**40)),
+    st.sampled_from([m.Stop(), m.ClosePage(), m.Refresh(True), m.Refresh(False), m.Print(), m.ExitFullscreen()]),
 )
 
 
@@ -192,6 +206,15 @@ from_renderer = st.one_of(
     st.builds(m.Clipboard, texts),
     st.builds(m.Notice, st.sampled_from(m.NoticeCode)),
     st.builds(m.Closed, st.sampled_from(m.CloseCode)),
+    st.builds(m.LinkHint, texts),
+    st.builds(m.Menu, ids, coordinates, coordinates, texts, st.booleans(), st.booleans(), st.booleans()),
+    st.builds(m.Auth, ids, origins, texts),
+    st.builds(m.FileAsk, ids, st.booleans(), texts),
+    st.builds(m.FileClosed, ids, st.sampled_from(m.TransferCode)),
+    st.builds(m.Download, ids, st.sampled_from(m.DownloadKind), texts.filter(bool), st.integers(0, 2**40)),
+    st.builds(m.DownloadData, ids, st.integers(0, 2**39), st.binary(min_size=1, max_size=99)),
+    st.builds(m.Queued, st.integers(1, 999), st.integers(0, 999)),
+    st.builds(m.Ending, st.sampled_from(m.EndingReason), st.integers(0, 999)),
 )  # fmt: skip
 
 
@@ -239,7 +262,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @st.composite
 def retyped(draw: st.DrawFn) -> bytes:
     """A well-formed message one of whose fields holds any JSON value at all."""
-    data = draw(st.sampled_from([s for s in SAMPLES if s[0] != m.Type.FRAME and len(s) > 3]))
+    data = draw(st.sampled_from([s for s in SAMPLES if s[0] != m.Type.FRAME and s[0] not in BLOBS and len(s) > 3]))
     document = json.loads(data[1:])
     document[draw(st.sampled_from(sorted(document)))] = draw(json_values)
     return data[:1] + json.dumps(document).encode("utf-8", "surrogatepass")
@@ -261,6 +284,21 @@ def test_deep_nesting_and_long_messages() -> None:
     for data in (b"\x06" + b"[" * 200_000, b"\x06" + b'{"text":' * 100_000, b"\x06" + b" " * 2_000_000):
         with pytest.raises(WireError):
             decode_to_renderer(data)
+
+
+def test_caps_of_packed_messages() -> None:
+    assert decode_to_renderer(encode(m.FileData(1, 0, 0, b"x" * MAX_CHUNK)))
+    png = bytes(imagecodecs.png_encode(np.zeros((2, 2, 3), np.uint8)))
+    for message in (
+        m.FileData(1, 0, 0, b"x" * (MAX_CHUNK + 1)),
+        m.FileData(1, 0, 0, b""),
+        m.FileData(0, 0, 0, b"x"),
+        m.DownloadData(1, -1, b"x"),
+        m.PasteImage(png[:-12] + b"\x00" * MAX_IMAGE + png[-12:]),
+        m.ClipboardImage(b""),
+    ):
+        with pytest.raises(WireError):
+            encode(message)
 
 
 def test_caps() -> None:

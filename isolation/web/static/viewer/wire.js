@@ -3,6 +3,7 @@
 // Total like its twin: for any bytes the answer is a message whose every field was checked, or a WireError. A decoded message is a plain
 // frozen object {type: "Title", text: …}. Every text in it is hostile: it is shown through textContent and never parsed.
 
+import { decodeBlob, encodeBlob, isBlob, isBlobMessage, MAX_FILE, MAX_FILES } from "./blobs.js";
 import { decodeFrame, MAX_ID, MAX_SCALE, MAX_SIDE, MIN_SCALE, WireError } from "./frames.js";
 
 export { WireError };
@@ -22,6 +23,13 @@ export const MIN_SIDE = 16;
 export const MAX_COORDINATE = 32767;
 export const MAX_WHEEL = 10_000;
 export const MAX_HISTORY = 100;
+const MAX_FINGERS = 10;
+export const MAX_FIND = 1024;
+const MAX_HINT = 2048;
+export const MAX_CREDENTIAL = 1024;
+export const MAX_FILE_NAME = 255;
+export const MAX_FILE_TYPE = 127;
+const MAX_SECONDS = 604_800;
 const MAX_ICON = 16 * 1024;
 const ICON_SIDE = 32;
 
@@ -112,11 +120,18 @@ const modifiers = integer(0, 15);
 const identifier = integer(1, MAX_ID);
 const scale = integer(MIN_SCALE, MAX_SCALE);
 
+const count = integer(0, 65535);
+const byteCount = integer(0, MAX_FILE);
+const fileInfo = object({ name: text(MAX_FILE_NAME, { least: 1 }), size: byteCount, type: text(MAX_FILE_TYPE) });
+const TRANSFER_CODES = ["done", "cancelled", "failed", "too-large", "wrong-type"];
+
 export const CLOSE_CODES = Object.freeze([
   "page-closed", "browser-crashed", "renderer-lost", "replaced", "protocol", "no-capacity", "released", "redecided", "session-ended", "refused",
+  "limit-reached", "idle", "time-up",
 ]);
 export const NOTICE_CODES = Object.freeze([
   "navigation-blocked", "download-blocked", "upload-blocked", "print-blocked", "clipboard-blocked", "popup-blocked", "keyboard-blocked", "page-crashed",
+  "page-hung", "file-refused", "clipboard-large", "clipboard-fast", "tab-limit",
 ]);
 
 // ---------------------------------------------------------------- messages: [type byte, fields in their order on the wire]
@@ -141,6 +156,17 @@ const SHAPES = {
   CopyRequest: [17, { cut: boolean }],
   ClosePage: [18, {}],
   Refresh: [19, { video: boolean }],
+  Touch: [20, { kind: keyword(["start", "move", "end", "cancel"]), points: many(object({ id: integer(0, MAX_FINGERS - 1), x: coordinate, y: coordinate }), MAX_FINGERS), modifiers }],
+  Find: [21, { text: text(MAX_FIND), backward: boolean, again: boolean }],
+  MenuReply: [22, { id: identifier, action: keyword(["none", "open-link", "save-link", "save-image", "copy-image", "select-all"]) }],
+  Print: [23, {}],
+  AuthReply: [24, { id: identifier, accept: boolean, username: text(MAX_CREDENTIAL), password: text(MAX_CREDENTIAL) }],
+  ExitFullscreen: [25, {}],
+  FileChoice: [26, { id: identifier, files: many(fileInfo, MAX_FILES) }],
+  FileDrop: [27, { id: integer(2 ** 31, MAX_ID), x: coordinate, y: coordinate, files: many(fileInfo, MAX_FILES) }],
+  FileCancel: [29, { id: identifier }],
+  DownloadReply: [30, { id: identifier, accept: boolean }],
+  DownloadAck: [31, { id: identifier, received: byteCount }],
 
   Ready: [64, { page, width: side, height: side, scale, resumed: boolean }],
   Location: [66, { origin: orEmpty(origin), path: orEmpty(path), index: integer(0, 65535), length: integer(1, 65535), replace: boolean }],
@@ -152,7 +178,7 @@ const SHAPES = {
   DialogClosed: [72, { id: identifier }],
   Select: [73, {
     id: identifier,
-    kind: keyword(["options", "date", "time", "datetime-local", "month", "week", "color"]),
+    kind: keyword(["options", "date", "time", "datetime-local", "month", "week", "color", "datalist"]),
     x: coordinate,
     y: coordinate,
     width: extent,
@@ -168,6 +194,20 @@ const SHAPES = {
   Clipboard: [76, { text: text(MAX_CLIPBOARD) }],
   Notice: [77, { code: keyword(NOTICE_CODES) }],
   Closed: [78, { code: keyword(CLOSE_CODES) }],
+  LinkHint: [79, { text: text(MAX_HINT) }],
+  Found: [80, { index: count, count }],
+  Menu: [81, { id: identifier, x: coordinate, y: coordinate, link: text(MAX_HINT), image: boolean, editable: boolean, selection: boolean }],
+  Fullscreen: [82, { active: boolean }],
+  Auth: [83, { id: identifier, origin: orEmpty(origin), realm: text(MAX_LABEL) }],
+  External: [84, { url: text(2048, { least: 1, shape: /^(?:mailto|tel|sms):[\x21-\x7e]*$/ }) }],
+  FileAsk: [85, { id: identifier, multiple: boolean, accept: text(MAX_LABEL) }],
+  FileProgress: [86, { id: identifier, received: byteCount }],
+  FileClosed: [87, { id: identifier, code: keyword(TRANSFER_CODES) }],
+  Download: [88, { id: identifier, kind: keyword(["file", "print"]), name: text(MAX_FILE_NAME, { least: 1 }), size: byteCount }],
+  DownloadClosed: [90, { id: identifier, code: keyword(TRANSFER_CODES) }],
+  Permission: [92, { kind: keyword(["camera", "microphone", "screen", "location", "notifications", "clipboard", "midi", "devices"]) }],
+  Queued: [93, { position: integer(1, 100_000), waited: integer(0, MAX_SECONDS) }],
+  Ending: [94, { reason: keyword(["idle", "time"]), seconds: integer(0, MAX_SECONDS) }],
 };
 
 const BY_TYPE = new Map(Object.entries(SHAPES).map(([type, [byte, spec]]) => [byte, { type, check: object(spec) }]));
@@ -187,6 +227,13 @@ const WHOLE_CHECKS = {
     together(message);
     if (message.index >= message.length) fail("the position lies outside the history");
   },
+  Touch(message) {
+    if (new Set(message.points.map((point) => point.id)).size !== message.points.length) fail("one finger at two places");
+    if ((message.kind === "start" || message.kind === "move") && message.points.length === 0) fail("no finger");
+  },
+  Found(message) {
+    if (message.index > message.count) fail("the match lies outside the matches");
+  },
   Composition(message) {
     if (message.start > message.end || message.end > message.text.length) fail("the selection lies outside the text");
   },
@@ -196,6 +243,7 @@ const WHOLE_CHECKS = {
 
 /** Packs a message to the renderer into bytes. Throws WireError where a field is out of its range. */
 export function encode(message) {
+  if (isBlobMessage(message) && message.type !== "DownloadData" && message.type !== "ClipboardImage") return encodeBlob(message);
   const shape = Object.hasOwn(SHAPES, message.type) ? SHAPES[message.type] : undefined;
   if (shape === undefined || shape[0] >= FIRST_FROM_RENDERER) fail("not a message to the renderer");
   const [byte, spec] = shape;
@@ -224,6 +272,7 @@ function decode(data, fromRenderer) {
   const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
   if (bytes.length === 0 || bytes[0] >= FIRST_FROM_RENDERER !== fromRenderer) fail("not a message of this direction");
   if (bytes[0] === FRAME_TYPE) return decodeFrame(bytes);
+  if (isBlob(bytes[0])) return decodeBlob(bytes);
   if (bytes.length > (fromRenderer ? MAX_EVENT_BYTES : MAX_INPUT_BYTES)) fail("message too long");
   const shape = BY_TYPE.get(bytes[0]);
   if (shape === undefined) fail("unknown message type");
