@@ -83,6 +83,7 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
             "scale": _SCALE,
             "mac": BOOLEAN,
             "video": BOOLEAN,
+            "touch": BOOLEAN,
         },
     ),
     m.Type.RESIZE: (m.Resize, {"width": _SIDE, "height": _SIDE, "scale": _SCALE}),
@@ -244,6 +245,10 @@ _SHAPES: Mapping[m.Type, tuple[type, Mapping[str, Field]]] = {
     m.Type.PERMISSION: (m.Permission, {"kind": Keyword(m.PermissionKind)}),
     m.Type.QUEUED: (m.Queued, {"position": integer(1, MAX_QUEUE_SHOWN), "waited": integer(0, MAX_SECONDS)}),
     m.Type.ENDING: (m.Ending, {"reason": Keyword(m.EndingReason), "seconds": integer(0, MAX_SECONDS)}),
+    m.Type.EDITING: (
+        m.Editing,
+        {"mode": Keyword(m.EditingMode), "x": _COORDINATE, "y": _COORDINATE, "width": _LENGTH, "height": _LENGTH},
+    ),
 }
 _TYPE_OF: Mapping[type, m.Type] = {shape: kind for kind, (shape, _) in _SHAPES.items()} | {m.Frame: m.Type.FRAME}
 _BLOB_OF: Mapping[type, m.Type] = {shape: kind for kind, shape in BLOBS.items()}

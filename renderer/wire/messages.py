@@ -80,6 +80,7 @@ class Type(IntEnum):
     PERMISSION = 92
     QUEUED = 93
     ENDING = 94
+    EDITING = 95
 
 
 class CloseCode(StrEnum):
@@ -127,7 +128,7 @@ class Hello:
 
     ``path``: origin-form target on the app's own origin, used for a new page and after a crash. ``scale``: device pixels per CSS
     pixel in hundredths (25–500: the screen's own times the person's page zoom). ``mac``: the person's keyboard uses Command. ``video``:
-    the viewer can decode VP8.
+    the viewer can decode VP8. ``touch``: the person's main pointer is a finger.
     """
 
     version: int
@@ -138,6 +139,7 @@ class Hello:
     scale: int
     mac: bool
     video: bool
+    touch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -787,6 +789,31 @@ class ClipboardImage:
     png: bytes
 
 
+class EditingMode(StrEnum):
+    """What has the keyboard: no text field, or one and the soft keyboard it wants (HTML standard §6.8.8, ``inputmode``)."""
+
+    OFF = "off"
+    NONE = "none"  # a text field that draws a keyboard of its own
+    TEXT = "text"
+    DECIMAL = "decimal"
+    NUMERIC = "numeric"
+    TEL = "tel"
+    SEARCH = "search"
+    EMAIL = "email"
+    URL = "url"
+
+
+@dataclass(frozen=True, slots=True)
+class Editing:
+    """A text field of the page got or lost the keyboard; the rectangle (CSS pixels) is the caret's, or the field's where that is not known."""
+
+    mode: EditingMode
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 class PermissionKind(StrEnum):
     """What a page asked for and was denied."""
 
@@ -896,4 +923,5 @@ FromRenderer = (
     | Permission
     | Queued
     | Ending
+    | Editing
 )

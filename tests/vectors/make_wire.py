@@ -35,7 +35,7 @@ PNG = bytes(imagecodecs.png_encode(noise(5, 7)))
 
 TO_RENDERER = [
     m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False, False),
-    m.Hello(1, "pg_aZ09-x", "/", 390, 844, 200, True, True),
+    m.Hello(1, "pg_aZ09-x", "/", 390, 844, 200, True, True, True),
     m.Resize(1024, 768, 125),
     m.Pointer(m.PointerKind.MOVE, -5, 20, 0, 0, 0, 0),
     m.Pointer(m.PointerKind.DOWN, 10, 20, 2, 2, 1, 15),
@@ -160,6 +160,7 @@ FROM_RENDERER = [
     m.Queued(3, 40),
     m.Ending(m.EndingReason.IDLE, 60),
     m.Ending(m.EndingReason.TIME, 0),
+    *(m.Editing(mode, 10, -20, 1, 18) for mode in m.EditingMode),
 ]
 
 FRAME = encode(FROM_RENDERER[2])
@@ -195,9 +196,9 @@ REFUSED_TO_RENDERER = {
     "sequence zero": b'\x0e{"seq":0}',
     "sequence past u32": b'\x0e{"seq":4294967296}',
     "a thousand digits": b'\x0e{"seq":' + b"9" * 1000 + b"}",
-    "wrong version": b'\x01{"version":2,"page":"","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false}',
-    "a page id with a slash": b'\x01{"version":1,"page":"../x","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false}',
-    "a surface past the frame": b'\x01{"version":1,"page":"","path":"/","width":4000,"height":100,"scale":400,"mac":false,"video":false}',
+    "wrong version": b'\x01{"version":2,"page":"","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false,"touch":false}',
+    "a page id with a slash": b'\x01{"version":1,"page":"../x","path":"/","width":100,"height":100,"scale":100,"mac":false,"video":false,"touch":false}',
+    "a surface past the frame": b'\x01{"version":1,"page":"","path":"/","width":4000,"height":100,"scale":400,"mac":false,"video":false,"touch":false}',
     "an absolute URL": b'\x08{"path":"https://evil.example/"}',
     "a path with a blank": b'\x08{"path":"/a b"}',
     "a path with a line break": b'\x08{"path":"/a\\nb"}',

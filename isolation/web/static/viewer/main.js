@@ -30,6 +30,7 @@ delete document.body.dataset.configuration;
 const at = (id) => document.getElementById(id);
 const [stage, canvas, keys, progress, favicon] = [at("stage"), at("surface"), at("keys"), at("progress"), at("icon")];
 const ownIcon = favicon.getAttribute("href");
+const touch = matchMedia("(pointer: coarse)").matches;
 const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
 const { app, controls } = configuration;
 
@@ -119,7 +120,7 @@ const stream = new Stream({
   ticket: configuration.ticket,
   hello() {
     const { width, height } = size();
-    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac, video: false };
+    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac, video: false, touch };
   },
   on: {
     open() {},

@@ -137,7 +137,7 @@ export const NOTICE_CODES = Object.freeze([
 // ---------------------------------------------------------------- messages: [type byte, fields in their order on the wire]
 
 const SHAPES = {
-  Hello: [1, { version: integer(VERSION, VERSION), page: orEmpty(page), path, width: side, height: side, scale, mac: boolean, video: boolean }],
+  Hello: [1, { version: integer(VERSION, VERSION), page: orEmpty(page), path, width: side, height: side, scale, mac: boolean, video: boolean, touch: boolean }],
   Resize: [2, { width: side, height: side, scale }],
   Pointer: [3, { kind: keyword(["move", "down", "up"]), x: coordinate, y: coordinate, button: integer(0, 4), buttons: integer(0, 31), clicks: integer(0, 3), modifiers }],
   Wheel: [4, { x: coordinate, y: coordinate, dx: integer(-MAX_WHEEL, MAX_WHEEL), dy: integer(-MAX_WHEEL, MAX_WHEEL), modifiers }],
@@ -208,6 +208,13 @@ const SHAPES = {
   Permission: [92, { kind: keyword(["camera", "microphone", "screen", "location", "notifications", "clipboard", "midi", "devices"]) }],
   Queued: [93, { position: integer(1, 100_000), waited: integer(0, MAX_SECONDS) }],
   Ending: [94, { reason: keyword(["idle", "time"]), seconds: integer(0, MAX_SECONDS) }],
+  Editing: [95, {
+    mode: keyword(["off", "none", "text", "decimal", "numeric", "tel", "search", "email", "url"]),
+    x: coordinate,
+    y: coordinate,
+    width: extent,
+    height: extent,
+  }],
 };
 
 const BY_TYPE = new Map(Object.entries(SHAPES).map(([type, [byte, spec]]) => [byte, { type, check: object(spec) }]));
