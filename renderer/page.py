@@ -107,7 +107,7 @@ class Tab:
     async def _wire(self, page: Page) -> None:
         cdp: Cdp = Steady(await page.context.new_cdp_session(page))
         dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy)
-        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders)
+        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.scale)
         await self.observer.start(cdp)
         await dispatcher.start()
         await pump.start()

@@ -26,8 +26,8 @@ MIN_INTERVAL = (
     1 / 30
 )  # seconds between acknowledgements to Chromium: 30 pictures a second; encoding PNGs faster burns a core for nothing
 MAX_FRAMES_IN_FLIGHT = 2
-EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page
-EXPECT_TIMES = 5  # then the page has hung, and its next picture will come by itself
+EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Each time it is waited for twice as long:
+EXPECT_TIMES = 6  # on a busy machine a picture takes longer, and starting anew throws away the one under way. After 9 s the page has hung
 
 log = logging.getLogger("renderer.capture")
 
@@ -35,8 +35,10 @@ log = logging.getLogger("renderer.capture")
 class FramePump:
     """Frames of one page for at most one viewer at a time. ``workers`` decode and compare; ``encoders`` encode large pictures."""
 
-    def __init__(self, cdp: Cdp, tasks: Tasks, workers: Executor, encoders: Executor) -> None:
+    def __init__(self, cdp: Cdp, tasks: Tasks, workers: Executor, encoders: Executor, scale: int) -> None:
+        """``scale``: device pixels per CSS pixel in hundredths."""
         self._cdp = cdp
+        self._scale = scale
         self._tasks = tasks
         self._workers, self._encoders = workers, encoders
         self._wake = asyncio.Event()
@@ -46,9 +48,10 @@ class FramePump:
         self._newest: str | None = None
         self._surface: Surface | None = None
         self._repeat = False
+        self._stepping = False
         self._casting = False
         self._acked_at = 0.0
-        self._came = 0  # frames so far
+        self._came = 0  # frames so far, but squeezed ones
         self._cast_size: tuple[int, int] | None = None  # of the newest frame, CSS pixels
         self._wanted: tuple[int, int] | None = None
         self._expecting: asyncio.Task[None] | None = None
@@ -86,8 +89,8 @@ class FramePump:
 
     async def _insist(self) -> None:
         seen = self._came
-        for _ in range(EXPECT_TIMES):
-            await asyncio.sleep(EXPECT_SECONDS)
+        for attempt in range(EXPECT_TIMES):
+            await asyncio.sleep(EXPECT_SECONDS * 2**attempt)
             if not self._casting or (self._came != seen and self._wanted in {None, self._cast_size}):
                 return
             await self.show()
@@ -107,6 +110,11 @@ class FramePump:
             self._casting = False
             await self._cdp.send("Page.stopScreencast")
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way: the newest picture has been sent, and is lossless."""
+        return not (self._stepping or self._newest is not None or self._repeat or self._composer.unsettled)
+
     def wake(self) -> None:
         """Look again: the viewer has room."""
         self._wake.set()
@@ -118,12 +126,15 @@ class FramePump:
         self._wake.set()
 
     def _frame_came(self, event: Event) -> None:
-        self._came += 1
         metadata = event.get("metadata", {})
-        self._cast_size = (int(metadata.get("deviceWidth", 0)), int(metadata.get("deviceHeight", 0)))
+        size = (int(metadata.get("deviceWidth", 0)), int(metadata.get("deviceHeight", 0)))
         data, session = event.get("data"), event.get("sessionId")
         self._tasks.start(self._acknowledge(session))
-        if isinstance(data, str) and self._sink is not None:
+        if not isinstance(data, str) or squeezed(data, size, self._scale):
+            return
+        self._came += 1
+        self._cast_size = size
+        if self._sink is not None:
             self._newest = data
             self._wake.set()
 
@@ -147,7 +158,11 @@ class FramePump:
                 pass
             self._wake.clear()
             if self._sink is not None and self._room():
-                await self._step()
+                self._stepping = True
+                try:
+                    await self._step()
+                finally:
+                    self._stepping = False
 
     async def _step(self) -> None:
         composer, sink, data = self._composer, self._sink, self._newest
@@ -169,6 +184,20 @@ class FramePump:
             sink(frame)
         if self._newest is not None or self._repeat:
             self._wake.set()
+
+
+def squeezed(data: str, size: tuple[int, int], scale: int) -> bool:
+    """Whether a frame of a page of ``size`` CSS pixels has other measures than the page: the picture of the old size, squeezed into the new one.
+
+    Measured with Chromium 156: after a resize such a frame often comes first, and sometimes is the last.
+    """
+    try:
+        head = base64.b64decode(data[:32], validate=True)
+    except binascii.Error:
+        return False  # no picture at all; who decodes it says so
+    sides = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    # A fraction of a pixel may be rounded either way.
+    return any(abs(side * 100 - css * scale) > 100 for side, css in zip(sides, size, strict=True))
 
 
 def _decode(data: str) -> Surface:
