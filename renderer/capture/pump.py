@@ -26,8 +26,8 @@ MIN_INTERVAL = (
     1 / 30
 )  # seconds between acknowledgements to Chromium: 30 pictures a second; encoding PNGs faster burns a core for nothing
 MAX_FRAMES_IN_FLIGHT = 2
-EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Each time it is waited for twice as long:
-EXPECT_TIMES = 6  # on a busy machine a picture takes longer, and starting anew throws away the one under way. After 9 s the page has hung
+EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Then twice as long, and so on:
+EXPECT_TIMES = 6  # a busy machine takes longer, and starting anew throws away what is under way. After 9 s the page has hung
 
 log = logging.getLogger("renderer.capture")
 

@@ -17,7 +17,12 @@ def picture(width: int, height: int) -> str:
 
 @pytest.mark.parametrize(
     ("sides", "css", "scale"),
-    [((1280, 960), (640, 480), 200), ((1202, 902), (801, 601), 150), ((1201, 901), (801, 601), 150), ((667, 434), (533, 347), 125)],
+    [
+        ((1280, 960), (640, 480), 200),
+        ((1202, 902), (801, 601), 150),
+        ((1201, 901), (801, 601), 150),
+        ((667, 434), (533, 347), 125),
+    ],
 )
 def test_a_picture_of_the_page_is_taken(sides: tuple[int, int], css: tuple[int, int], scale: int) -> None:
     assert not squeezed(picture(*sides), css, scale)
@@ -25,7 +30,12 @@ def test_a_picture_of_the_page_is_taken(sides: tuple[int, int], css: tuple[int, 
 
 @pytest.mark.parametrize(
     ("sides", "css", "scale"),
-    [((1120, 840), (900, 420), 200), ((560, 420), (900, 420), 100), ((900, 419 - 2), (900, 420), 100), ((640, 480), (640, 480), 200)],
+    [
+        ((1120, 840), (900, 420), 200),
+        ((560, 420), (900, 420), 100),
+        ((900, 419 - 2), (900, 420), 100),
+        ((640, 480), (640, 480), 200),
+    ],
 )
 def test_the_old_picture_in_the_new_size_is_not(sides: tuple[int, int], css: tuple[int, int], scale: int) -> None:
     assert squeezed(picture(*sides), css, scale)
