@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 
 from isolation.broker.model import Lease
-from isolation.policy.model import Clipboard, Controls, Transfer
+from isolation.policy.controls import read_controls
 from isolation.store.leases import LeaseRecord, LeaseRepository
 
 
@@ -47,18 +46,3 @@ def _lease(record: LeaseRecord | None) -> Lease | None:
         return None
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return Lease(**values | {"controls": read_controls(record.controls)})
-
-
-def read_controls(document: Mapping[str, str | bool]) -> Controls:
-    """Return the controls of :meth:`Controls.as_json`. What cannot be read is at its strictest."""
-    try:
-        clipboard = Clipboard(str(document.get("clipboard")))
-    except ValueError:
-        clipboard = Clipboard.NONE
-    return Controls(
-        clipboard=clipboard,
-        download=Transfer.NONE,
-        upload=Transfer.NONE,
-        print=document.get("print") is True,
-        keyboard=document.get("keyboard") is True,
-    )

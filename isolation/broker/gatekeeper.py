@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from isolation.broker import cleaning
-from isolation.policy.model import Clipboard, Controls, Transfer
+from isolation.policy.controls import Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
 from renderer.wire.fields import WireError
@@ -81,8 +81,8 @@ class Gatekeeper:
 
     def __init__(self, controls: Controls) -> None:
         self._keyboard = controls.keyboard
-        self._paste = controls.clipboard in {Clipboard.TO_APP, Clipboard.BOTH}
-        self._copy = controls.clipboard in {Clipboard.FROM_APP, Clipboard.BOTH}
+        self._paste = controls.clipboard.to_app
+        self._copy = controls.clipboard.from_app
         self._download = controls.download is not Transfer.NONE
         self._upload = controls.upload is not Transfer.NONE
         self._print = controls.print

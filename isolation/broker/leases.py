@@ -19,8 +19,8 @@ from isolation.broker.model import EgressAddress, Grant, Lease, NodeAddress
 from isolation.broker.nodes import NodeLink, NodePool, PageLink, UnknownLeaseError
 from isolation.clock import Clock
 from isolation.errors import BrokerError
-from isolation.policy.isolation import meet, strictest
-from isolation.policy.model import Controls
+from isolation.policy.controls import Controls, meet
+from isolation.policy.isolation import strictest
 from isolation.tokens import digest, equal, new_secret
 from renderer.wire.control import Egress, LeaseCode, StartLease
 from renderer.wire.messages import Hello
@@ -291,7 +291,7 @@ class LeaseService:
 
     def _order(self, lease: Lease, password: str) -> StartLease:
         egress = Egress(self._egress.host, self._egress.port, lease.id, password, self._egress.spki)
-        return StartLease(lease.id, egress, dict(lease.controls.as_json()), lease.scale)
+        return StartLease(lease.id, egress, lease.controls.for_node(), lease.scale)
 
     async def _close(self, lease: Lease, why: str) -> None:
         await self._forget(lease.id, why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from isolation.policy.model import Controls
+from isolation.policy.controls import Controls
 
 
 @dataclass(frozen=True, slots=True)

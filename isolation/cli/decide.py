@@ -184,7 +184,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         "app": answer.app.name,
         "decision": type(answer.decision).__name__.lower(),
         "reason": answer.decision.reason.value if isinstance(answer.decision, Refuse) else None,
-        "controls": dict(answer.decision.controls.as_json()) if isinstance(answer.decision, Isolate) else None,
+        "controls": answer.decision.controls.as_json() if isinstance(answer.decision, Isolate) else None,
         "policy": because.policy or None,
         "rules": list(because.rules),
         "signals_in_doubt": list(because.signals),

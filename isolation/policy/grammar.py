@@ -7,20 +7,31 @@ None exactly when a problem is an error. An unknown key is an error: a security 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from isolation.policy.model import Action, Clipboard, Condition, Controls, IsolationRule, Mode, Policy, Transfer
+from isolation.policy.controls import (
+    BOUNDS,
+    CONTROL_KEYS,
+    MAX_DOMAINS,
+    MAX_NOTICE,
+    Clipboard,
+    Controls,
+    Transfer,
+    narrowest,
+)
+from isolation.policy.model import Action, Condition, IsolationRule, Mode, Policy
 from isolation.policy.reading import Path, Problem, Problems, Section, key_text, nearest, shown
 from isolation.policy.registry import BY_KEY, ELSEWHERE
+from renderer.wire.controls import ClipboardKind, FileKind
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 POLICY_KEYS = ("name", "decision", "include", "require", "exclude")
 RULE_KEYS = ("name", "include", "require", "exclude", "mode", "controls")
-CONTROL_KEYS = ("clipboard", "download", "upload", "print", "keyboard")
 
 _DECISIONS = {"allow": Action.ALLOW, "deny": Action.DENY, "block": Action.DENY, "bypass": Action.BYPASS}
 
@@ -210,14 +221,74 @@ def _controls(raw: object, path: Path, problems: Problems) -> Controls | None:
     if section is None:
         return None
     section.only(CONTROL_KEYS, what="controls")
-    clipboard = _choice(section, "clipboard", Clipboard, Clipboard.NONE)
-    download = _choice(section, "download", Transfer, Transfer.NONE)
-    upload = _choice(section, "upload", Transfer, Transfer.NONE)
-    printing = _flag(section, "print", default=False)
-    keyboard = _flag(section, "keyboard", default=True)
-    if clipboard is None or download is None or upload is None or printing is None or keyboard is None:
+    before = len(problems.found)
+    values: dict[str, Any] = {key: _CONTROLS[key](section, key) for key in CONTROL_KEYS if key in section.raw}
+    if any(problem.severity == "error" for problem in problems.found[before:]):
         return None
-    return Controls(clipboard, download, upload, printing, keyboard)
+    controls = Controls(**values)
+    for key in values:
+        of = key.partition("_")[0]
+        if of != key and of in {"clipboard", "download", "upload"} and getattr(controls, of).value == "none":
+            problems.warn((*path, key), f"{of} is none, so {key} says nothing; allow {of}, or remove {key}")
+    return controls
+
+
+def _whole_number(section: Section, key: str) -> int | None:
+    least, most = BOUNDS[key]
+    value = section.raw[key]
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    section.error(key, f'"{key}" must be a whole number from {least} to {most}, not {shown(value)}')
+    return None
+
+
+def _members(kind: type[E]) -> Callable[[Section, str], frozenset[E] | None]:
+    names = [member.value for member in kind]
+    example = f"[{', '.join(names[:2])}]"
+
+    def read(section: Section, key: str) -> frozenset[E] | None:
+        words = section.texts(key, example=example)
+        if words is None:
+            return None
+        for index, word in enumerate(words):
+            if word not in names:
+                known = ", ".join(names)
+                section.problems.error(
+                    (*section.path, key, index), f"unknown kind {shown(word)}{nearest(word, names)} (kinds: {known})"
+                )
+        return frozenset(member for member in kind if member.value in words)
+
+    return read
+
+
+def _domains(section: Section, key: str) -> frozenset[str] | None:
+    example = "[cdn.example, '*.maps.example']"
+    # An empty list means something here: the configured apps, and nothing else.
+    patterns = () if section.raw[key] == [] else section.texts(key, example=example)
+    if patterns is None:
+        return None
+    if len(patterns) > MAX_DOMAINS:
+        section.error(key, f'"{key}" has {len(patterns)} entries; at most {MAX_DOMAINS} are looked through for every connection')
+    lower = [pattern.lower() for pattern in patterns]
+    for index, pattern in enumerate(lower):
+        if len(pattern) > 253 or not _PATTERN.fullmatch(pattern):
+            section.problems.error(
+                (*section.path, key, index),
+                f"{shown(patterns[index])} is neither a host nor *.parent (no scheme, port or path, international names in "
+                f"their xn-- form); write for example {key}: {example}",
+            )
+    return narrowest(lower)
+
+
+def _notice(section: Section, key: str) -> frozenset[str]:
+    text = section.text(key, example="Work here is recorded.")
+    if text is not None and len(text) > MAX_NOTICE:
+        section.error(key, f'"{key}" has {len(text)} characters; at most {MAX_NOTICE} fit above the page')
+    return frozenset({text} if text is not None else ())
+
+
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_PATTERN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})+")
 
 
 def _choice(section: Section, key: str, kind: type[E], default: E) -> E | None:
@@ -238,12 +309,31 @@ def _choice(section: Section, key: str, kind: type[E], default: E) -> E | None:
     return None
 
 
-def _flag(section: Section, key: str, *, default: bool) -> bool | None:
-    value = section.raw.get(key, default)
+def _flag(section: Section, key: str) -> bool | None:
+    value = section.raw[key]
     if isinstance(value, bool):
         return value
     section.error(key, f'"{key}" must be true or false, not {shown(value)}')
     return None
+
+
+def _transfer(section: Section, key: str) -> Transfer | None:
+    return _choice(section, key, Transfer, Transfer.NONE)
+
+
+_CONTROLS: Mapping[str, Callable[[Section, str], object]] = {
+    "clipboard": lambda section, key: _choice(section, key, Clipboard, Clipboard.NONE),
+    "clipboard_types": _members(ClipboardKind),
+    "download": _transfer,
+    "download_types": _members(FileKind),
+    "upload": _transfer,
+    "upload_types": _members(FileKind),
+    "print": _flag,
+    "keyboard": _flag,
+    "watermark": _flag,
+    "domains": _domains,
+    "notice": _notice,
+} | dict.fromkeys(BOUNDS, _whole_number)
 
 
 def _blocks(

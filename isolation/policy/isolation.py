@@ -11,19 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
+from isolation.policy.controls import Controls, meet
 from isolation.policy.evaluate import RISK, Verdict
 from isolation.policy.facts import FOREVER, Facts, Known
 from isolation.policy.freshness import current
 from isolation.policy.matching import Outcome, match_rule
-from isolation.policy.model import Clipboard, Controls, Mode, PolicySet, Transfer, Truth
-
-_OPEN: dict[Clipboard, frozenset[str]] = {
-    Clipboard.NONE: frozenset(),
-    Clipboard.TO_APP: frozenset({"in"}),
-    Clipboard.FROM_APP: frozenset({"out"}),
-    Clipboard.BOTH: frozenset({"in", "out"}),
-}
-_CLIPBOARD = {directions: clipboard for clipboard, directions in _OPEN.items()}
+from isolation.policy.model import Mode, PolicySet, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +69,6 @@ def isolation(policies: PolicySet, facts: Facts, verdict: Verdict) -> Isolation:
 def applies(outcome: Outcome) -> bool:
     """Say whether a rule with this outcome applies: unless it is firmly false."""
     return outcome.firm is not Truth.FALSE
-
-
-def meet(one: Controls, other: Controls) -> Controls:
-    """Return the controls that permit what both permit. Clipboard directions meet: to_app and from_app leave none."""
-    return Controls(
-        clipboard=_CLIPBOARD[_OPEN[one.clipboard] & _OPEN[other.clipboard]],
-        download=Transfer.NONE,
-        upload=Transfer.NONE,
-        print=one.print and other.print,
-        keyboard=one.keyboard and other.keyboard,
-    )
 
 
 def strictest(controls: Iterable[Controls]) -> Controls:

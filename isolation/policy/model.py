@@ -1,4 +1,4 @@
-"""What the administrator wrote, checked and frozen: policies, rules, isolation rules and their controls.
+"""What the administrator wrote, checked and frozen: policies, rules and isolation rules (:mod:`isolation.policy.controls` has their controls).
 
 The vocabulary is Cloudflare Access's (decision ``allow | deny | bypass``, Include / Require / Exclude), so that a policy
 can be pasted over. See ``shapes`` of the Access API: https://developers.cloudflare.com/api/resources/zero_trust/
@@ -6,11 +6,11 @@ can be pasted over. See ``shapes`` of the Access API: https://developers.cloudfl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Protocol
 
+from isolation.policy.controls import Controls
 from isolation.policy.facts import FOREVER, Facts
 
 
@@ -84,42 +84,6 @@ class Mode(StrEnum):
     """How an app is isolated. ``pixels`` is the only mode today."""
 
     PIXELS = "pixels"
-
-
-class Clipboard(StrEnum):
-    """Directions in which clipboard text may cross, from least to most permissive ends of a lattice."""
-
-    NONE = "none"
-    TO_APP = "to_app"  # paste into the app
-    FROM_APP = "from_app"  # copy out of the app
-    BOTH = "both"
-
-
-class Transfer(StrEnum):
-    """Whether files may cross in one direction. Only ``none`` is offered until file transfer exists."""
-
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """What may cross between the person's device and the isolated page. The defaults are the strictest."""
-
-    clipboard: Clipboard = Clipboard.NONE
-    download: Transfer = Transfer.NONE
-    upload: Transfer = Transfer.NONE
-    print: bool = False
-    keyboard: bool = True
-
-    def as_json(self) -> Mapping[str, str | bool]:
-        """Return the controls as plain values, as the renderer and the viewer receive them."""
-        return {
-            "clipboard": self.clipboard.value,
-            "download": self.download.value,
-            "upload": self.upload.value,
-            "print": self.print,
-            "keyboard": self.keyboard,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from isolation.policy.controls import Controls
 from isolation.policy.facts import FOREVER
-from isolation.policy.model import Controls, Mode, PolicySet
+from isolation.policy.model import Mode, PolicySet
 
 
 @dataclass(frozen=True, slots=True)

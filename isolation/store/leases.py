@@ -23,7 +23,7 @@ class LeaseRecord:
     """One Chromium of one signed-in session.
 
     ``credential_digest``: what the lease's egress credentials are compared with, kept as it was given. ``controls``: as
-    :meth:`isolation.policy.model.Controls.as_json` has them. ``scale``: device pixels per CSS pixel in hundredths. ``started_at``: epoch seconds.
+    :meth:`isolation.policy.controls.Controls.as_json` has them. ``scale``: device pixels per CSS pixel in hundredths. ``started_at``: epoch seconds.
     """
 
     id: str
@@ -31,7 +31,7 @@ class LeaseRecord:
     person_key: str
     node: str
     credential_digest: str = field(repr=False)
-    controls: Mapping[str, str | bool]
+    controls: Mapping[str, object]
     scale: int
     started_at: float
     apps: frozenset[str] = frozenset()

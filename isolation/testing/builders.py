@@ -15,6 +15,7 @@ from isolation.policy.conditions.email import Email
 from isolation.policy.conditions.email_domain import EmailDomain
 from isolation.policy.conditions.everyone import Everyone
 from isolation.policy.conditions.user_risk import at_least
+from isolation.policy.controls import Clipboard, Controls
 from isolation.policy.facts import (
     FOREVER,
     Context,
@@ -28,7 +29,7 @@ from isolation.policy.facts import (
     UnknownReason,
     UserType,
 )
-from isolation.policy.model import Action, Clipboard, Condition, Controls, IsolationRule, OnUnknown, Policy, PolicySet
+from isolation.policy.model import Action, Condition, IsolationRule, OnUnknown, Policy, PolicySet
 from isolation.routing.model import App, Upstream
 
 NOW = 1_800_000_000.0

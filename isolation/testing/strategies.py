@@ -20,9 +20,11 @@ from isolation.policy.conditions.login_method import LoginMethod
 from isolation.policy.conditions.user_risk import UserRisk
 from isolation.policy.conditions.user_risk_score import UserRiskScore
 from isolation.policy.conditions.user_type import UserTypeIs
+from isolation.policy.controls import BOUNDS, Clipboard, Controls, Transfer, narrowest
 from isolation.policy.facts import Facts, Known, Person, RiskLevel, Signal, Stale, Unknown, UnknownReason, UserType
-from isolation.policy.model import Action, Clipboard, Condition, Controls, IsolationRule, OnUnknown, Policy, PolicySet
+from isolation.policy.model import Action, Condition, IsolationRule, OnUnknown, Policy, PolicySet
 from isolation.testing import builders
+from renderer.wire.controls import ClipboardKind, FileKind
 
 T = TypeVar("T")
 
@@ -156,8 +158,38 @@ policies: st.SearchStrategy[Policy] = st.one_of(
         _some(_anonymous, at_least=0),
     ),
 )
+_kinds = st.none() | st.frozensets(st.sampled_from(FileKind), max_size=3)
+_domains = st.frozensets(
+    st.sampled_from(["cdn.example.com", "*.example.com", "*.cdn.example.com", "a.cdn.example.com", "maps.test.net", "*.test.net"])
+).map(narrowest)
+
+
+def _bounded(name: str) -> st.SearchStrategy[int]:
+    least, most = BOUNDS[name]
+    return st.sampled_from([least, min(most, least + 100), most]) | st.integers(least, most)
+
+
 controls: st.SearchStrategy[Controls] = st.builds(
-    Controls, clipboard=st.sampled_from(Clipboard), print=st.booleans(), keyboard=st.booleans()
+    Controls,
+    clipboard=st.sampled_from(Clipboard),
+    clipboard_types=st.frozensets(st.sampled_from(ClipboardKind)),
+    clipboard_max_kb=_bounded("clipboard_max_kb"),
+    clipboard_per_minute=_bounded("clipboard_per_minute"),
+    download=st.sampled_from(Transfer),
+    download_max_mb=_bounded("download_max_mb"),
+    download_types=_kinds,
+    upload=st.sampled_from(Transfer),
+    upload_max_mb=_bounded("upload_max_mb"),
+    upload_types=_kinds,
+    print=st.booleans(),
+    keyboard=st.booleans(),
+    watermark=st.booleans(),
+    idle_minutes=st.none() | _bounded("idle_minutes"),
+    total_minutes=st.none() | _bounded("total_minutes"),
+    tabs=_bounded("tabs"),
+    bandwidth_kbps=st.none() | _bounded("bandwidth_kbps"),
+    domains=st.none() | _domains,
+    notice=st.frozensets(st.sampled_from(["Mind the data.", "Work here is recorded."])),
 )
 isolation_rules: st.SearchStrategy[IsolationRule] = st.builds(
     IsolationRule,

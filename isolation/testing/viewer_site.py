@@ -22,7 +22,7 @@ from isolation.broker.relay import Relay
 from isolation.broker.tickets import MemoryUsedTickets, Tickets
 from isolation.clock import SystemClock
 from isolation.identity.sessions.live import LiveRegistry
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.fake_node import FakeNode, Script, quiet
 from isolation.tokens import Tokens, digest, new_secret
 from isolation.web.endpoints.viewer import ViewerEndpoints, ViewerView

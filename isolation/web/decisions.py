@@ -291,7 +291,7 @@ def detail(decision: Decision) -> Mapping[str, object]:
         "steps": [{"rung": step.rung, "text": step.text, "value": step.value, "age": step.age} for step in because.steps],
     }
     if isinstance(decision, Isolate):
-        found["controls"] = dict(decision.controls.as_json())
+        found["controls"] = decision.controls.as_json()
     if isinstance(decision, Refuse):
         found["reason"] = decision.reason.value
     return found

@@ -66,7 +66,7 @@ class IsolationAudit:
                 lease=lease.id,
                 node=lease.node,
                 app=", ".join(sorted(lease.apps)),
-                controls=dict(lease.controls.as_json()),
+                controls=lease.controls.as_json(),
             )
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from renderer.wire.codec import MAX_WHEEL
+from renderer.wire.controls import Value
 from renderer.wire.messages import (
     Composition,
     CopyRequest,
@@ -39,22 +40,61 @@ MAX_QUEUE = 256  # messages waiting for the page; moves and wheels are merged, s
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What the policy lets this session do. Made from the checked dictionary of ``StartLease``."""
+    """What the policy lets this session do. Made from the checked dictionary of ``StartLease``; the defaults permit nothing.
 
-    to_app: bool
-    from_app: bool
-    keyboard: bool
-    printing: bool
+    ``clipboard_types``, ``download_types``, ``upload_types``: kinds; None (files only): every kind. ``clipboard_bytes``, ``download_bytes``,
+    ``upload_bytes``: of one copy, paste or file. ``watermark``: text to draw over the page, or "". ``bandwidth``: bytes a second to one
+    viewer, or None.
+    """
+
+    to_app: bool = False
+    from_app: bool = False
+    keyboard: bool = False
+    printing: bool = False
+    clipboard_types: frozenset[str] = frozenset()
+    clipboard_bytes: int = 0
+    clipboard_per_minute: int = 0
+    download: bool = False
+    download_bytes: int = 0
+    download_types: frozenset[str] | None = frozenset()
+    upload: bool = False
+    upload_bytes: int = 0
+    upload_types: frozenset[str] | None = frozenset()
+    watermark: str = ""
+    tabs: int = 1
+    bandwidth: float | None = None
 
     @classmethod
-    def of(cls, controls: Mapping[str, str | bool]) -> Controls:
+    def of(cls, controls: Mapping[str, Value]) -> Controls:
         """Read the control dictionary; what is missing is forbidden."""
+
+        def number(name: str) -> int:
+            value = controls.get(name)
+            return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+        def kinds(name: str) -> frozenset[str] | None:
+            value = controls.get(name, [])
+            return None if value is None else frozenset(value if isinstance(value, list) else ())
+
         clipboard = controls.get("clipboard", "none")
+        bandwidth = number("bandwidth_kbps")
         return cls(
             to_app=clipboard in {"to_app", "both"},
             from_app=clipboard in {"from_app", "both"},
             keyboard=controls.get("keyboard") is True,
             printing=controls.get("print") is True,
+            clipboard_types=kinds("clipboard_types") or frozenset(),
+            clipboard_bytes=number("clipboard_max_kb") * 1024,
+            clipboard_per_minute=number("clipboard_per_minute"),
+            download=controls.get("download") == "allow",
+            download_bytes=number("download_max_mb") * 1024 * 1024,
+            download_types=kinds("download_types"),
+            upload=controls.get("upload") == "allow",
+            upload_bytes=number("upload_max_mb") * 1024 * 1024,
+            upload_types=kinds("upload_types"),
+            watermark=str(controls.get("watermark") or ""),
+            tabs=max(1, number("tabs")),
+            bandwidth=bandwidth * 1000 / 8 if bandwidth else None,
         )
 
 

@@ -15,8 +15,11 @@ A lease is one Chromium for one signed-in session. It survives the loss of its v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from renderer.wire.controls import Value
 
 SUBPROTOCOL = "isolation-renderer.1"
 GRACE_SECONDS = 120.0
@@ -57,12 +60,12 @@ class Egress:
 class StartLease:
     """``{"op": "start", "lease": …, "egress": {…}, "controls": {…}, "scale": 100}``. Idempotent: a live lease answers ``started`` and takes the new controls.
 
-    ``controls``: ``clipboard`` (none, to_app, from_app, both), ``download`` / ``upload`` (none), ``print`` and ``keyboard`` (booleans).
+    ``controls``: exactly the names of :data:`renderer.wire.controls.RULES`.
     """
 
     lease: str
     egress: Egress
-    controls: dict[str, str | bool]
+    controls: Mapping[str, Value]
     scale: int
 
 

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from renderer.wire import control as c
 from renderer.wire.codec import parse_object
-from renderer.wire.fields import BOOLEAN, ORIGIN, PAGE, Field, Keyword, Object, WireError, integer, text
+from renderer.wire.controls import ControlsField
+from renderer.wire.fields import ORIGIN, PAGE, Field, Keyword, Object, WireError, integer, text
 
 # ---------------------------------------------------------------- limits
 MAX_CONTROL_BYTES = 16 * 1024  # a start with every field at its longest is below 4 KiB
@@ -17,7 +18,6 @@ MAX_NAME = 255  # host names, user names
 MAX_PASSWORD = 255
 MAX_SPKI = 64  # 44 characters of base64 in fact
 
-_CLIPBOARD = ("none", "to_app", "from_app", "both")
 _EGRESS = Object(
     c.Egress,
     {
@@ -32,30 +32,10 @@ _COUNT = integer(0, 1_000_000)
 _LEASE: Field = PAGE  # a token: letters, digits, "-" and "_"
 
 
-class _Controls:
-    """The closed set of controls; each has one place that knows its values."""
-
-    def dump(self, value: object) -> object:
-        return self.load(value)
-
-    def load(self, value: object) -> object:
-        if not isinstance(value, dict) or value.keys() != {"clipboard", "download", "upload", "print", "keyboard"}:
-            raise WireError("controls: wrong fields")
-        if value["clipboard"] not in _CLIPBOARD or value["download"] != "none" or value["upload"] != "none":
-            raise WireError("controls: not a value of its set")
-        return {
-            "clipboard": str(value["clipboard"]),
-            "download": "none",
-            "upload": "none",
-            "print": bool(BOOLEAN.load(value["print"])),
-            "keyboard": bool(BOOLEAN.load(value["keyboard"])),
-        }
-
-
 _SHAPES: Mapping[str, tuple[type, Mapping[str, Field]]] = {
     "start": (
         c.StartLease,
-        {"lease": _LEASE, "egress": _EGRESS, "controls": _Controls(), "scale": integer(100, 400)},
+        {"lease": _LEASE, "egress": _EGRESS, "controls": ControlsField(), "scale": integer(100, 400)},
     ),
     "end": (c.EndLease, {"lease": _LEASE}),
     "lease": (

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.fake_node import FakePage, paints, quiet, whole
 from isolation.testing.viewer_site import ViewerSite
 from renderer.wire import messages as m

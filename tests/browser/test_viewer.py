@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.fake_node import paints
 from renderer.wire import messages as m
 from tests.support.viewer import Open, picture, pixels, true

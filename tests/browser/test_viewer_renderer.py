@@ -16,7 +16,7 @@ from playwright.async_api import Page, async_playwright
 from typing_extensions import override
 
 from isolation.broker.model import EgressAddress, NodeAddress
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.viewer_site import ViewerSite
 from tests.support.renderer import TOKEN, Gateway, NodeProcess, new_runtime_dir, node_process, open_to_all
 

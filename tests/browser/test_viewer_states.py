@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.fake_node import FakePage
 from renderer.wire import messages as m
 from tests.support.viewer import OPEN, Open, Person, true, until

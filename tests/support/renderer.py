@@ -25,17 +25,28 @@ from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.control import SUBPROTOCOL, Egress, EndLease, FromNode, LeaseReport, NodeStatus, StartLease
 from renderer.wire.control_codec import PageAddress, decode_from_node, encode_control
+from renderer.wire.controls import Value
 from renderer.wire.session import StreamRules
 
 TOKEN = "a-node-token-for-tests"
 ORIGIN = "http://app.localhost:8080"
 OTHER = "http://other.localhost:8080"
-OPEN_CONTROLS: dict[str, str | bool] = {
+OPEN_CONTROLS: dict[str, Value] = {
     "clipboard": "both",
+    "clipboard_types": ["text", "image"],
+    "clipboard_max_kb": 256,
+    "clipboard_per_minute": 600,
     "download": "none",
+    "download_max_mb": 100,
+    "download_types": None,
     "upload": "none",
+    "upload_max_mb": 100,
+    "upload_types": None,
     "print": False,
     "keyboard": True,
+    "watermark": "",
+    "tabs": 20,
+    "bandwidth_kbps": None,
 }
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -257,7 +268,7 @@ def open_to_all(runtime_dir: Path) -> Path:
 # ---------------------------------------------------------------- control
 
 
-async def start_lease(connection: ClientConnection, name: str, egress: Egress, **controls: str | bool) -> LeaseReport:
+async def start_lease(connection: ClientConnection, name: str, egress: Egress, **controls: Value) -> LeaseReport:
     await connection.send(encode_control(StartLease(name, egress, OPEN_CONTROLS | controls, 100)))
     return await report_of(connection, name)
 

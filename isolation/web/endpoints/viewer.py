@@ -75,7 +75,7 @@ class ViewerEndpoints:
             "person": view.person,
             "reference": grant.reference,
             "reasons": list(view.reasons)[:MAX_REASONS],
-            "controls": dict(grant.controls.as_json()),
+            "controls": grant.controls.for_viewer(),
             "origins": sorted(set(view.origins) - {grant.origin}),
             "instance": instance.handle,
             "ticket": instance.ticket,

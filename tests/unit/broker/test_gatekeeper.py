@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from isolation.broker import cleaning
 from isolation.broker.gatekeeper import MAX_UNACKED_BYTES, MAX_UNACKED_FRAMES, Close, Drop, Gatekeeper, Pass, own_path
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from isolation.broker.book import StoreLeaseBook, read_controls
+from isolation.broker.book import StoreLeaseBook
 from isolation.broker.leases import LeaseBook, LeaseService, MemoryLeaseBook
 from isolation.broker.model import EgressAddress, Grant, NodeAddress
 from isolation.clock import SystemClock
 from isolation.errors import BrokerError
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.store.database import Store
 from isolation.store.leases import LeaseRepository
 from isolation.testing.fake_node import FakeNode
@@ -235,8 +235,3 @@ async def test_two_workers_share_the_book_in_the_store(tmp_path: Path) -> None:
             assert await one.service.find(egress.username, egress.password) is None
     finally:
         store.close()
-
-
-def test_controls_that_cannot_be_read_are_the_strictest() -> None:
-    assert read_controls(LOOSE.as_json()) == LOOSE
-    assert read_controls({"clipboard": "everything", "print": "yes"}) == Controls(keyboard=False)

@@ -17,10 +17,12 @@ from isolation.policy.conditions.login_method import LoginMethod
 from isolation.policy.conditions.user_risk import UserRisk
 from isolation.policy.conditions.user_risk_score import UserRiskScore
 from isolation.policy.conditions.user_type import UserTypeIs
+from isolation.policy.controls import CONTROL_KEYS, Clipboard, Controls, Transfer
 from isolation.policy.facts import RiskLevel, UserType
 from isolation.policy.grammar import parse_controls, parse_isolation_rule, parse_isolation_rules, parse_policies, parse_policy
-from isolation.policy.model import Action, Clipboard, Controls, Policy
+from isolation.policy.model import Action, Policy
 from isolation.policy.registry import BY_KEY, ELSEWHERE, SELECTORS
+from renderer.wire.controls import ClipboardKind, FileKind
 
 GROUP = "61503835-b6fe-4630-af88-de551dd59a2b"
 
@@ -283,8 +285,28 @@ def test_isolation_rules() -> None:
         ({"controls": {"clipbord": "none"}}, ("controls", "clipbord"), 'did you mean "clipboard"?'),
         ({"controls": {"clipboard": False}}, ("controls", "clipboard"), "write clipboard: none"),
         ({"controls": {"clipboard": "in"}}, ("controls", "clipboard"), "one of none, to_app, from_app, both"),
-        ({"controls": {"download": "both"}}, ("controls", "download"), "only none exists so far"),
+        ({"controls": {"download": "both"}}, ("controls", "download"), "one of none, allow"),
+        ({"controls": {"upload": True}}, ("controls", "upload"), "write upload: none"),
         ({"controls": {"print": "yes"}}, ("controls", "print"), "must be true or false"),
+        ({"controls": {"watermark": "text"}}, ("controls", "watermark"), "must be true or false"),
+        ({"controls": {"clipboard_types": "text"}}, ("controls", "clipboard_types"), "must be a list"),
+        ({"controls": {"clipboard_types": []}}, ("controls", "clipboard_types"), "empty list"),
+        ({"controls": {"clipboard_types": ["html"]}}, ("controls", "clipboard_types", 0), "kinds: text, image"),
+        ({"controls": {"download_types": ["pdf", "jpg"]}}, ("controls", "download_types", 1), 'did you mean "jpeg"?'),
+        ({"controls": {"clipboard_max_kb": 0}}, ("controls", "clipboard_max_kb"), "a whole number from 1 to 4096"),
+        ({"controls": {"clipboard_per_minute": 1.5}}, ("controls", "clipboard_per_minute"), "a whole number"),
+        ({"controls": {"download_max_mb": "10"}}, ("controls", "download_max_mb"), "a whole number"),
+        ({"controls": {"idle_minutes": None}}, ("controls", "idle_minutes"), "not nothing"),
+        ({"controls": {"total_minutes": True}}, ("controls", "total_minutes"), "a whole number"),
+        ({"controls": {"tabs": 0}}, ("controls", "tabs"), "from 1 to 100"),
+        ({"controls": {"bandwidth_kbps": 99}}, ("controls", "bandwidth_kbps"), "from 100"),
+        ({"controls": {"domains": None}}, ("controls", "domains"), "must be a list"),
+        ({"controls": {"domains": ["https://cdn.example"]}}, ("controls", "domains", 0), "neither a host nor *.parent"),
+        ({"controls": {"domains": ["*"]}}, ("controls", "domains", 0), "neither a host nor *.parent"),
+        ({"controls": {"domains": ["*.example"]}}, ("controls", "domains", 0), "neither a host nor *.parent"),
+        ({"controls": {"domains": [1]}}, ("controls", "domains", 0), "must be text"),
+        ({"controls": {"notice": ""}}, ("controls", "notice"), "is empty"),
+        ({"controls": {"notice": "x" * 301}}, ("controls", "notice"), "at most 300"),
         ({"include": []}, ("include",), "include is empty"),
     ],
 )
@@ -298,6 +320,65 @@ def test_mistakes_in_isolation_rules(changes: dict[str, object], path: tuple[str
 def test_controls_alone() -> None:
     assert parse_controls({"print": True}) == (Controls(print=True), [])
     assert parse_controls([])[0] is None
+
+
+def test_every_control_can_be_written() -> None:
+    raw = {
+        "clipboard": "both",
+        "clipboard_types": ["text", "image"],
+        "clipboard_max_kb": 64,
+        "clipboard_per_minute": 10,
+        "download": "allow",
+        "download_max_mb": 5,
+        "download_types": ["pdf", "office"],
+        "upload": "allow",
+        "upload_max_mb": 6,
+        "upload_types": ["png"],
+        "print": True,
+        "keyboard": False,
+        "watermark": True,
+        "idle_minutes": 15,
+        "total_minutes": 480,
+        "tabs": 4,
+        "bandwidth_kbps": 2000,
+        "domains": ["CDN.example", "*.maps.example", "a.maps.example"],
+        "notice": "Work here is recorded.",
+    }
+    assert raw.keys() == set(CONTROL_KEYS)
+    assert parse_controls(raw) == (
+        Controls(
+            clipboard=Clipboard.BOTH,
+            clipboard_types=frozenset(ClipboardKind),
+            clipboard_max_kb=64,
+            clipboard_per_minute=10,
+            download=Transfer.ALLOW,
+            download_max_mb=5,
+            download_types=frozenset({FileKind.PDF, FileKind.OFFICE}),
+            upload=Transfer.ALLOW,
+            upload_max_mb=6,
+            upload_types=frozenset({FileKind.PNG}),
+            print=True,
+            keyboard=False,
+            watermark=True,
+            idle_minutes=15,
+            total_minutes=480,
+            tabs=4,
+            bandwidth_kbps=2000,
+            domains=frozenset({"cdn.example", "*.maps.example"}),
+            notice=frozenset({"Work here is recorded."}),
+        ),
+        [],
+    )
+    assert parse_controls({"domains": []}) == (Controls(domains=frozenset()), [])
+
+
+def test_a_bound_on_what_is_forbidden_is_pointed_out() -> None:
+    controls, problems = parse_controls({"download": "none", "download_max_mb": 5, "clipboard_types": ["text"]})
+    assert controls == Controls(download_max_mb=5)
+    assert [(problem.severity, problem.path) for problem in problems] == [
+        ("warning", ("clipboard_types",)),
+        ("warning", ("download_max_mb",)),
+    ]
 
 
 SCRAPS = st.recursive(

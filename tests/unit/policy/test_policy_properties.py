@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from isolation.policy.evaluate import Effect, evaluate
 from isolation.policy.explain import explain
 from isolation.policy.facts import Facts, Known
-from isolation.policy.isolation import isolation, meet, no_looser, strictest
-from isolation.policy.model import Action, Condition, Controls, OnUnknown, PolicySet
+from isolation.policy.isolation import isolation, no_looser
+from isolation.policy.model import Action, Condition, OnUnknown, PolicySet
 from isolation.routing.decide import decide
 from isolation.routing.model import Decision, Forward, Isolate, Refuse, SignIn
 from isolation.testing import builders
-from isolation.testing.strategies import any_facts, conditions, controls, policy_sets, poorer, whole_facts
+from isolation.testing.strategies import any_facts, conditions, policy_sets, poorer, whole_facts
 
 MANY = settings(max_examples=400, deadline=None)
 
@@ -127,23 +127,3 @@ def test_a_bypass_says_nothing_about_the_person_and_needs_none(policies: PolicyS
         assert isinstance(decision(policies, replace(facts, person=None)), Forward)
     elif facts.person is None:
         assert isinstance(made, SignIn)
-
-
-def permitted(given: Controls) -> set[str]:
-    """What may cross, counted without the code under test."""
-    crossing = {"none": set(), "to_app": {"in"}, "from_app": {"out"}, "both": {"in", "out"}}[given.clipboard.value]
-    return crossing | ({"print"} if given.print else set()) | ({"keyboard"} if given.keyboard else set())
-
-
-@given(controls, controls, controls)
-def test_controls_meet_in_what_both_permit(one: Controls, two: Controls, three: Controls) -> None:
-    assert permitted(meet(one, two)) == permitted(one) & permitted(two)
-    assert no_looser(one, two) == (permitted(one) <= permitted(two))
-    assert meet(one, two) == meet(two, one)
-    assert meet(one, meet(two, three)) == meet(meet(one, two), three)
-    assert meet(one, one) == one
-    assert strictest([one, two, three]) == strictest([three, one, two]) == meet(one, meet(two, three))
-
-
-def test_no_controls_at_all_are_the_strictest() -> None:
-    assert strictest([]) == Controls()

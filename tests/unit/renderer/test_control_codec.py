@@ -9,9 +9,26 @@ from hypothesis import strategies as st
 
 from renderer.wire import control as c
 from renderer.wire.control_codec import PageAddress, decode_from_node, decode_to_node, encode_control, parse_page_target
+from renderer.wire.controls import Value
 from renderer.wire.fields import WireError
 
-CONTROLS: dict[str, str | bool] = {"clipboard": "to_app", "download": "none", "upload": "none", "print": False, "keyboard": True}
+CONTROLS: dict[str, Value] = {
+    "clipboard": "to_app",
+    "clipboard_types": ["text", "image"],
+    "clipboard_max_kb": 256,
+    "clipboard_per_minute": 30,
+    "download": "allow",
+    "download_max_mb": 100,
+    "download_types": ["pdf", "csv"],
+    "upload": "none",
+    "upload_max_mb": 100,
+    "upload_types": None,
+    "print": False,
+    "keyboard": True,
+    "watermark": "alice@corp.example · 2026-11-26 09:41 UTC · 7f3a",
+    "tabs": 20,
+    "bandwidth_kbps": None,
+}
 START = c.StartLease("lease-1", c.Egress("127.0.0.1", 3128, "lease-1", "pa:ss wörd", "c3BraQ=="), CONTROLS, 100)
 
 
@@ -31,7 +48,37 @@ def test_from_node(message: c.FromNode) -> None:
         decode_to_node(encode_control(message))
 
 
-@pytest.mark.parametrize("change", [{"clipboard": "all"}, {"download": "all"}, {"print": 1}, {"extra": True}, {"keyboard": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clipboard": "all"},
+        {"clipboard": None},
+        {"clipboard_types": None},
+        {"clipboard_types": "text"},
+        {"clipboard_types": ["text", "text"]},
+        {"clipboard_types": ["html"]},
+        {"clipboard_types": [["text"]]},
+        {"clipboard_max_kb": 0},
+        {"clipboard_max_kb": 4097},
+        {"clipboard_max_kb": 1.5},
+        {"clipboard_per_minute": True},
+        {"download": "all"},
+        {"download": True},
+        {"download_max_mb": None},
+        {"download_types": ["exe"]},
+        {"upload_types": [None]},
+        {"print": 1},
+        {"keyboard": None},
+        {"watermark": True},
+        {"watermark": "x" * 201},
+        {"tabs": 0},
+        {"tabs": 101},
+        {"bandwidth_kbps": 99},
+        {"bandwidth_kbps": "fast"},
+        {"domains": []},
+        {"extra": True},
+    ],
+)
 def test_unknown_controls_are_refused(change: dict[str, object]) -> None:
     document = json.loads(encode_control(START))
     document["controls"] |= change
@@ -39,9 +86,10 @@ def test_unknown_controls_are_refused(change: dict[str, object]) -> None:
         decode_to_node(json.dumps(document))
 
 
-def test_a_missing_control_is_refused() -> None:
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_missing_control_is_refused(name: str) -> None:
     document = json.loads(encode_control(START))
-    del document["controls"]["print"]
+    del document["controls"][name]
     with pytest.raises(WireError):
         decode_to_node(json.dumps(document))
 

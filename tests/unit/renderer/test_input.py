@@ -58,8 +58,8 @@ def test_without_keyboard_nothing_is_typed_by_any_way(message: m.ToRenderer) -> 
 
 
 def test_what_is_missing_is_forbidden() -> None:
-    assert Controls(to_app=False, from_app=False, keyboard=False, printing=False) == SHUT
-    assert Controls.of({"keyboard": "yes", "clipboard": True}) == SHUT
+    assert Controls() == SHUT
+    assert Controls.of({"keyboard": "yes", "clipboard": True, "tabs": True, "download": True, "download_types": "pdf"}) == SHUT
 
 
 def test_without_keyboard_the_mouse_still_works() -> None:

@@ -7,8 +7,9 @@ import pytest
 from isolation.policy.conditions.azure_ad import AzureAD
 from isolation.policy.conditions.everyone import Everyone
 from isolation.policy.conditions.user_risk import at_least
+from isolation.policy.controls import Clipboard, Controls
 from isolation.policy.facts import Known, RiskLevel, Stale, UnknownReason
-from isolation.policy.model import Clipboard, Controls, OnUnknown
+from isolation.policy.model import OnUnknown
 from isolation.routing.decide import decide
 from isolation.routing.model import Forward, Isolate, RefusalReason, Refuse, SignIn
 from isolation.routing.reasons import TEXTS, TRY_AGAIN, refusal_text

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from isolation.policy.controls import CONTROL_KEYS
 from isolation.settings import document, load, reference
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -14,6 +15,10 @@ def test_every_setting_has_a_sentence():
     assert len(rows) > 50
     for row in rows:
         assert row.rstrip(" |").split("|")[3].strip().endswith((".", "?", ")", "`")), row
+
+
+def test_every_control_is_described():
+    assert tuple(reference.CONTROLS) == CONTROL_KEYS
 
 
 def test_the_example_in_the_documentation_is_a_good_configuration(tmp_path):

@@ -14,8 +14,9 @@ from isolation.errors import StoreError
 from isolation.identity.sessions.live import LiveRegistry
 from isolation.identity.sessions.model import Session
 from isolation.policy.conditions.ip import Ip
+from isolation.policy.controls import Clipboard, Controls
 from isolation.policy.facts import FOREVER, Context, Known, Person, RiskLevel
-from isolation.policy.model import Clipboard, Controls, Mode
+from isolation.policy.model import Mode
 from isolation.routing.model import App, Because, Decision, Forward, Isolate, RefusalReason, Refuse, SignIn
 from isolation.testing import builders
 from isolation.testing.clock import FakeClock
