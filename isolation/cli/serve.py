@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -49,6 +50,7 @@ class Deployment:
     """The processes of one running configuration. ``text``: what ``settings`` were read from; children read it again, not the file."""
 
     def __init__(self, path: Path, settings: Settings, text: str, *, extra: Sequence[Spec] = ()) -> None:
+        allow_open_files()
         self.path = path
         self.settings = settings
         self._text = text
@@ -205,6 +207,16 @@ class Deployment:
         ]
         specs.append(Spec("sync", [*command, "sync", "--supervised"], lambda: self._bootstrap(sockets=False)))
         return specs
+
+
+def allow_open_files() -> None:
+    """Raise the limit on open files as far as an ordinary process may; children inherit it.
+
+    Login shells and systemd start processes with 1024, for programs that still use select(2): that is some five hundred people with one
+    connection each, and one to their app.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def serve(config: Path) -> None:

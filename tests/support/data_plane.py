@@ -116,10 +116,13 @@ class Router:
     ingress: Ingress
     errors: list[UpstreamError]
     seen: list[dict[str, Any]]
+    clients: list[Client] = field(default_factory=list)
+    """Ended with the router: a forgotten connection outlives its test and keeps the event loop from closing."""
 
     async def client(self, tls: ssl.SSLContext | None = None) -> Client:
         reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port, limit=2**20, ssl=tls), BOUND)
-        return Client(reader, writer)
+        self.clients.append(Client(reader, writer))
+        return self.clients[-1]
 
     async def ask(self, data: bytes) -> bytes:
         """Send raw bytes, and return everything until the connection closes."""
@@ -216,9 +219,12 @@ async def running(
 
         door = await asyncio.get_running_loop().create_server(Door, sock=listener)
         serving = asyncio.create_task(door.serve_forever())
+    router = Router(port, app, live, pools, ingress, errors, seen)
     try:
-        yield Router(port, app, live, pools, ingress, errors, seen)
+        yield router
     finally:
+        for client in router.clients:
+            client.close()
         for protocol in list(ingress.connections):
             protocol.transport.abort()
         pools.close()

@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import ClassVar
 
 import pytest
 
@@ -59,11 +60,25 @@ async def bench() -> AsyncIterator[Bench]:
         yield kit
 
 
+@pytest.fixture(autouse=True)
+async def hung_up() -> AsyncIterator[None]:
+    """End every connection with its test: a forgotten one keeps the event loop from closing."""
+    yield
+    for writer in Client.opened:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    Client.opened.clear()
+
+
 class Client:
     """One connection to the gateway, bytes in and bytes out."""
 
+    opened: ClassVar[list[asyncio.StreamWriter]] = []
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.opened.append(writer)
 
     @classmethod
     async def to(cls, bench: Bench) -> Client:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -25,6 +28,19 @@ def erin(fragile: Product) -> Browser:
     browser = fragile.browser(ERIN)
     works(browser, fragile)
     return browser
+
+
+def test_workers_may_open_as_many_files_as_the_system_lets_them(fragile: Product) -> None:
+    soft, hard = psutil.Process(fragile.pids("worker-0")[-1]).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard
+    # The test itself was given all it may have, so inheriting proves nothing: the limit is lowered before the product is asked.
+    told = (
+        "import resource; from isolation.cli.serve import allow_open_files\n"
+        "most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, most)); allow_open_files()\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)"
+    )
+    subprocess.run([sys.executable, "-c", told], check=True)
 
 
 @pytest.fixture
