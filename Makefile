@@ -1,16 +1,24 @@
 # make demo   the whole product on this machine, with real apps and a built-in tenant
-# make test   every test
+# make test   every test; with ARGS="…" one pytest with these arguments, e.g. make test ARGS="-n 3 tests/unit"
 # Both install what they need first, and can be run again and again.
 .PHONY: demo test lint types imports format check bench bench-proxy bench-stream setup clean
 
 PY := .venv/bin/python
+PROCESSES ?= 3
 
 demo:
 	@deploy/setup.sh demo
 	@exec $(PY) -m isolation demo
 
+# Tests that drive the demo, or hold the product to a number of seconds, have the machine to themselves.
+# The others wait more than they compute, so three processes keep two cores busy.
 test: setup
+ifdef ARGS
 	$(PY) -m pytest $(ARGS)
+else
+	$(PY) -m pytest -n $(PROCESSES) -m "not demo and not alone"
+	$(PY) -m pytest -m "demo or alone"
+endif
 
 setup:
 	@deploy/setup.sh dev

@@ -1,9 +1,19 @@
-"""Hypothesis: every run explores anew at a desk; CI tries the same examples each time, so that a red run is about the change."""
+"""What holds for all tests.
+
+Hypothesis: every run explores anew at a desk; CI tries the same examples each time, so that a red run is about the change.
+Cases (``@pytest.mark.case(5, 6)``): the numbers of the hostile cases that a test proves stand in its id; see tests/hostile/cases.py.
+Several processes (``pytest -n``): a file's tests stay together, for what they share is made once a process; so do all that share one product.
+"""
+
+from __future__ import annotations
 
 import os
 import resource
 
+import pytest
 from hypothesis import settings
+from typing_extensions import override
+from xdist.scheduler import LoadScopeScheduling
 
 # Tests hold both ends of hundreds of connections in one process, and shells begin with 1024 open files.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -11,3 +21,35 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_N
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+TOGETHER = ("tests/app/product/", "tests/app/test_cli.py")  # one product, started once
+
+
+class ByFile(LoadScopeScheduling):
+    """Deals out whole files in the order of the tree, in which those that take longest come first."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER[0] if nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+@pytest.fixture
+def case_numbers(request: pytest.FixtureRequest) -> tuple[int, ...]:
+    """The hostile cases that this test proves."""
+    numbers: tuple[int, ...] = request.param
+    return numbers
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    numbers = sorted(number for mark in metafunc.definition.iter_markers("case") for number in mark.args)
+    if numbers:
+        metafunc.fixturenames.append("case_numbers")
+        metafunc.parametrize(
+            "case_numbers", [tuple(numbers)], ids=["-".join(f"case-{number:02}" for number in numbers)], indirect=True
+        )

@@ -96,6 +96,7 @@ async def refused(site: ViewerSite, **options: Any) -> bool:
 # ---------------------------------------------------------------- the page
 
 
+@pytest.mark.case(40, 62, 63)
 async def test_the_page_allows_itself_next_to_nothing(site: ViewerSite) -> None:
     response = await fetch(site)
     assert response.status_code == 200
@@ -128,6 +129,7 @@ async def test_what_the_app_left_behind_goes_with_the_first_viewer_page(site: Vi
     assert (await fetch(site)).headers["clear-site-data"] == '"cache", "storage"'
 
 
+@pytest.mark.case(37)
 async def test_names_with_markup_stay_text(site: ViewerSite) -> None:
     assert site.grant is not None
     site.grant = replace(site.grant, app="\"'><script>alert(1)</script>")
@@ -182,6 +184,7 @@ async def test_a_living_page_gets_tickets(site: ViewerSite) -> None:
         await opened(connection)
 
 
+@pytest.mark.case(25)
 async def test_nobody_else_gets_tickets(site: ViewerSite) -> None:
     handle = (await configuration(site))["instance"]
     for header, value in (
@@ -203,6 +206,7 @@ async def test_nobody_else_gets_tickets(site: ViewerSite) -> None:
     assert (await ask(site, handle)).status_code == 403
 
 
+@pytest.mark.case(25)
 async def test_a_handle_is_worth_nothing_to_another_session(site: ViewerSite) -> None:
     handle = (await configuration(site))["instance"]
     assert site.grant is not None
@@ -213,6 +217,7 @@ async def test_a_handle_is_worth_nothing_to_another_session(site: ViewerSite) ->
 # ---------------------------------------------------------------- the stream's door
 
 
+@pytest.mark.case(28)
 async def test_only_the_page_itself_opens_a_stream(site: ViewerSite) -> None:
     for origin in (
         "none",
@@ -232,6 +237,7 @@ async def test_only_the_page_itself_opens_a_stream(site: ViewerSite) -> None:
     assert not site.node.starts
 
 
+@pytest.mark.case(25)
 async def test_a_ticket_opens_one_stream(site: ViewerSite) -> None:
     ticket = (await configuration(site))["ticket"]
     async with stream(site, ticket) as connection:
@@ -250,6 +256,7 @@ async def test_who_is_not_isolated_gets_no_stream(site: ViewerSite) -> None:
 # ---------------------------------------------------------------- the stream
 
 
+@pytest.mark.case(35)
 async def test_what_passes_and_what_does_not(site: ViewerSite) -> None:
     site.decide(Controls(clipboard=Clipboard.TO_APP, keyboard=False), "redecided")
     async with stream(site) as connection:
@@ -270,6 +277,7 @@ async def test_what_passes_and_what_does_not(site: ViewerSite) -> None:
         assert (await until(connection, m.Title)).text == "next"
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize("data", [b"", b"\x02{}", b"\x40{}", b"\xff" * 40, "text"])
 async def test_a_viewer_that_speaks_nonsense_is_closed(site: ViewerSite, data: bytes | str) -> None:
     async with stream(site) as connection:
@@ -278,6 +286,7 @@ async def test_a_viewer_that_speaks_nonsense_is_closed(site: ViewerSite, data: b
         assert await until(connection, m.Closed) == m.Closed(m.CloseCode.PROTOCOL)
 
 
+@pytest.mark.case(39)
 @pytest.mark.parametrize(
     "data",
     [
@@ -296,6 +305,7 @@ async def test_a_renderer_that_lies_is_cut_off(site: ViewerSite, data: bytes) ->
         assert await until(connection, m.Closed) == m.Closed(m.CloseCode.RENDERER_LOST)
 
 
+@pytest.mark.case(32)
 async def test_a_viewer_that_draws_nothing_stops_the_flow(site: ViewerSite) -> None:
     async with stream(site) as connection:
         page = site.node.pages[(await opened(connection)).page]
@@ -327,6 +337,7 @@ async def test_a_viewer_that_draws_nothing_stops_the_flow(site: ViewerSite) -> N
         flooding.cancel()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("why", "code"),
     [
@@ -365,6 +376,7 @@ async def test_a_router_that_stops_breaks_the_line_without_a_word(site: ViewerSi
         assert (await opened(connection, replace(HELLO, page=page))).resumed
 
 
+@pytest.mark.alone
 async def test_a_browser_that_dies_is_replaced_at_the_same_address(site: ViewerSite) -> None:
     known = await configuration(site)
     async with stream(site, known["ticket"]) as connection:
@@ -377,6 +389,7 @@ async def test_a_browser_that_dies_is_replaced_at_the_same_address(site: ViewerS
         assert (await until(connection, m.Location)).path == "/run?month=5"
 
 
+@pytest.mark.alone
 async def test_a_node_that_dies_is_told_and_waited_for(site: ViewerSite) -> None:
     known = await configuration(site)
     async with stream(site, known["ticket"]) as connection:
@@ -390,6 +403,7 @@ async def test_a_node_that_dies_is_told_and_waited_for(site: ViewerSite) -> None
         assert (await until(connection, m.Location)).path == "/run?month=5"
 
 
+@pytest.mark.case(56)
 async def test_a_lost_line_is_taken_up_again(site: ViewerSite) -> None:
     known = await configuration(site)
     async with stream(site, known["ticket"]) as connection:
@@ -401,6 +415,7 @@ async def test_a_lost_line_is_taken_up_again(site: ViewerSite) -> None:
     assert len(site.node.starts) == 1
 
 
+@pytest.mark.case(26)
 async def test_a_page_instance_has_one_stream(site: ViewerSite) -> None:
     known = await configuration(site)
     async with stream(site, known["ticket"]) as one:
@@ -412,6 +427,7 @@ async def test_a_page_instance_has_one_stream(site: ViewerSite) -> None:
             await site.node.page().wait_for(lambda it: bool(it.of(m.Stop)))
 
 
+@pytest.mark.case(59)
 async def test_no_room_is_said(site: ViewerSite) -> None:
     site.node.capacity = 0
     async with stream(site) as connection:
@@ -425,6 +441,7 @@ async def test_a_quiet_line_shows_that_it_stands(site: ViewerSite) -> None:
         assert await until(connection, m.Loading) == m.Loading(False)
 
 
+@pytest.mark.case(49)
 async def test_a_page_that_changes_its_title_in_a_loop_is_slowed_down() -> None:
     async def loud(page: FakePage, message: m.ToRenderer) -> None:
         await quiet(page, message)

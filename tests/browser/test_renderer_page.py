@@ -88,6 +88,7 @@ async def test_first_picture_address_title(show: Any) -> None:
         await viewer.message(m.Loading, lambda x: not x.active)
 
 
+@pytest.mark.case(66, 67)
 async def test_typing_wheel_and_buttons(show: Any) -> None:
     body = """<title>-</title><input id=i style='position:absolute;left:10px;top:10px;width:200px'><div style='height:5000px'></div>
       <script>i.oninput = () => document.title = i.value;
@@ -173,6 +174,7 @@ async def test_dialogs(show: Any) -> None:
         await viewer.title("sure false")
 
 
+@pytest.mark.case(49)
 async def test_alert_loop_ends(show: Any) -> None:
     async with show(
         "<title>-</title><script>setTimeout(() => { for (let i = 0; i < 60; i++) alert(i); document.title = 'through'; }, 300)</script>",
@@ -188,6 +190,7 @@ async def test_alert_loop_ends(show: Any) -> None:
         assert 1 <= answered < 20
 
 
+@pytest.mark.case(65)
 async def test_select_by_mouse_and_keyboard(show: Any) -> None:
     body = """<title>-</title><select id=s style='position:absolute;left:40px;top:30px;width:120px;height:30px'>
       <option>zero<optgroup label='G'><option disabled>one<option hidden>two<option value=v>&lt;three&gt;</optgroup></select>
@@ -212,6 +215,7 @@ async def test_select_by_mouse_and_keyboard(show: Any) -> None:
         await viewer.title("zero 0")
 
 
+@pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("kind", "value", "reply"),
     [
@@ -234,6 +238,7 @@ async def test_pickers(show: Any, kind: str, value: str, reply: str) -> None:
         await viewer.title(reply)
 
 
+@pytest.mark.case(70)
 async def test_select_in_a_frame_of_another_site(show: Any, gateway: Gateway) -> None:
     gateway.html(
         "/inner",
@@ -263,6 +268,7 @@ async def test_cursor(show: Any) -> None:
             )  # type: ignore[misc]
 
 
+@pytest.mark.case(69)
 async def test_windows_wait_for_viewers(show: Any, node: NodeProcess, gateway: Gateway, lease: str) -> None:
     gateway.html(
         "/child",
@@ -285,18 +291,22 @@ async def test_windows_wait_for_viewers(show: Any, node: NodeProcess, gateway: G
             assert closed.code is m.CloseCode.PAGE_CLOSED
 
 
+@pytest.mark.case(48)
 async def test_popup_flood_is_capped(show: Any) -> None:
-    body = "<title>-</title><button style='position:absolute;left:0;top:0;width:100px;height:50px' onclick=\"for (let i = 0; i < 60; i++) window.open('/page?' + i)\">open</button>"
+    body = """<title>-</title><button style='position:absolute;left:0;top:0;width:100px;height:50px'>open</button><script>
+      onclick = () => { let made = 0; for (let i = 0; i < 60; i++) made += !!window.open('/page?' + i); document.title = 'made ' + made; }</script>"""
     async with show(body, "/flood") as viewer:
         await viewer.click(20, 20)
+        made = int((await viewer.titled(r"made (\d+)"))[1])
         await viewer.message(m.Opened)
-        await asyncio.sleep(1.0)
-        opened = len([x for x in viewer.messages if isinstance(x, m.Opened)])
-        assert opened <= 5
-        # Where Chromium's own blocker stops all but one (not in its headless shell), there is nothing left for us to block.
-        assert opened == 1 or m.Notice(m.NoticeCode.POPUP_BLOCKED) in viewer.messages
+        if (
+            made > 1
+        ):  # where Chromium's own blocker stops all but one (not in its headless shell), nothing is left for us to block
+            await viewer.message(m.Notice, lambda x: x.code is m.NoticeCode.POPUP_BLOCKED)
+        assert len([x for x in viewer.messages if isinstance(x, m.Opened)]) <= 5
 
 
+@pytest.mark.case(26)
 async def test_takeover_and_return(show: Any, node: NodeProcess, lease: str) -> None:
     async with show("<title>-</title>" + BOX.format(0, 0, 100, 100, "#00f"), "/taken") as viewer:
         await viewer.colour(50, 50, (0, 0, 255))
@@ -311,6 +321,7 @@ async def test_takeover_and_return(show: Any, node: NodeProcess, lease: str) -> 
             await second.message(m.Closed)
 
 
+@pytest.mark.case(68)
 async def test_resize_storm_ends_in_the_last_size(show: Any) -> None:
     async with show(
         "<title>-</title><script>onresize = () => document.title = innerWidth + 'x' + innerHeight</script>", "/resize"
@@ -322,6 +333,7 @@ async def test_resize_storm_ends_in_the_last_size(show: Any) -> None:
         await viewer.until(lambda v: v.surface.shape == (480, 640, 3))
 
 
+@pytest.mark.case(41, 42)
 async def test_clipboard_both_ways(show: Any) -> None:
     body = """<title>-</title><textarea id=t style='position:absolute;left:10px;top:10px;width:300px;height:80px'></textarea>
       <script>t.oninput = () => document.title = JSON.stringify(t.value);</script>"""
@@ -337,6 +349,7 @@ async def test_clipboard_both_ways(show: Any) -> None:
         await viewer.title('""')
 
 
+@pytest.mark.case(41, 42)
 async def test_paste_event_reaches_rich_editors(show: Any) -> None:
     body = """<title>-</title><div id=e contenteditable style='position:absolute;left:10px;top:10px;width:300px;height:80px'></div>
       <script>e.onpaste = v => { v.preventDefault(); document.title = 'pasted ' + JSON.stringify(v.clipboardData.getData('text/plain')); };
@@ -351,6 +364,7 @@ async def test_paste_event_reaches_rich_editors(show: Any) -> None:
         assert (await viewer.message(m.Clipboard)).text == "made by the page"
 
 
+@pytest.mark.case(67)
 async def test_drag_and_drop(show: Any) -> None:
     body = """<title>-</title><div draggable=true style='position:absolute;left:10px;top:10px;width:80px;height:80px;background:#f00'></div>
       <div id=d style='position:absolute;left:300px;top:10px;width:200px;height:200px;background:#0f0'></div>
@@ -366,6 +380,7 @@ async def test_drag_and_drop(show: Any) -> None:
         await viewer.title("dropped cargo")
 
 
+@pytest.mark.case(37)
 async def test_icon_is_drawn_anew(show: Any, gateway: Gateway) -> None:
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[...] = (200, 10, 20, 255)
@@ -378,6 +393,7 @@ async def test_icon_is_drawn_anew(show: Any, gateway: Gateway) -> None:
         assert tuple(drawn[16, 16]) == (200, 10, 20, 255)
 
 
+@pytest.mark.case(43, 44, 49)
 async def test_what_is_refused_is_said(show: Any, gateway: Gateway) -> None:
     gateway.pages[ORIGIN + "/file.bin"] = (
         200,
@@ -399,6 +415,7 @@ async def test_what_is_refused_is_said(show: Any, gateway: Gateway) -> None:
             await viewer.message(m.Notice, lambda n, code=code: n.code is code)  # type: ignore[misc]
 
 
+@pytest.mark.case(64)
 async def test_final_picture_is_exact_after_a_burst_and_slow_acks(show: Any) -> None:
     body = """<title>-</title><canvas id=c width=800 height=600 style='position:absolute;left:0;top:0'></canvas><script>
       const g = c.getContext('2d'); let n = 0;
@@ -435,6 +452,7 @@ async def test_hidden_viewers_cost_nothing(show: Any) -> None:
         await viewer.until(lambda v: v.frames > before)
 
 
+@pytest.mark.case(51)
 async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
     async with show("<title>-</title>" + BOX.format(0, 0, 100, 100, "#0ff"), "/crash") as viewer:
         await viewer.colour(50, 50, (0, 255, 255))

@@ -163,6 +163,7 @@ async def until_covered(page: Page) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.alone
 async def test_a_killed_browser_is_back_within_three_seconds(site: ViewerSite, page: Page, node: NodeProcess) -> None:
     await page.mouse.click(40, 150)
     await titled(page, "Next")

@@ -12,8 +12,10 @@ from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.fake_node import FakePage
 from renderer.wire import messages as m
 from tests.support.viewer import OPEN, Open, Person, true, until
+from tests.support.viewer import at_work as at_work  # a fixture
 from tests.support.viewer import chromium as chromium  # a fixture
 from tests.support.viewer import open_viewer as open_viewer  # a fixture
+from tests.support.viewer import shared_viewer as shared_viewer  # a fixture
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -32,20 +34,19 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
         (m.DialogKind.BEFORE_UNLOAD, "Escape", (False, "")),
     ],
 )
-async def test_dialogs(open_viewer: Open, kind: m.DialogKind, press: str, answer: tuple[bool, str]) -> None:
-    async with open_viewer() as person:
-        remote = await person.live()
-        await remote.send(m.Dialog(7, kind, remote.origin, "Approve the run?", "BK"))
-        dialog = person.page.get_by_role("dialog")
-        await dialog.wait_for()
-        if kind is not m.DialogKind.BEFORE_UNLOAD:
-            assert person.site.origin in (await dialog.text_content() or "")
-        await person.page.keyboard.press(press)
-        reply = await person.got(m.DialogReply)
-        assert (reply.id, reply.accept, reply.text) == (7, *answer)
-        await dialog.wait_for(state="detached")
-        await person.page.keyboard.type("x")
-        await remote.wait_for(lambda it: any(k.key == "x" for k in it.of(m.Key)))
+async def test_dialogs(at_work: Person, kind: m.DialogKind, press: str, answer: tuple[bool, str]) -> None:
+    person, remote = at_work, at_work.remote
+    await remote.send(m.Dialog(7, kind, remote.origin, "Approve the run?", "BK"))
+    dialog = person.page.get_by_role("dialog")
+    await dialog.wait_for()
+    if kind is not m.DialogKind.BEFORE_UNLOAD:
+        assert person.site.origin in (await dialog.text_content() or "")
+    await person.page.keyboard.press(press)
+    reply = await person.got(m.DialogReply)
+    assert (reply.id, reply.accept, reply.text) == (7, *answer)
+    await dialog.wait_for(state="detached")
+    await person.page.keyboard.type("x")
+    await remote.wait_for(lambda it: [k.down for k in it.of(m.Key) if k.key == "x"] == [True, False])
 
 
 async def test_who_stays_keeps_the_tabs_address(open_viewer: Open) -> None:
@@ -78,6 +79,7 @@ async def drop_down(person: Person, *, multiple: bool = False) -> None:
     await person.page.get_by_role("listbox").wait_for()
 
 
+@pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("keys", "values"),
     [
@@ -89,41 +91,41 @@ async def drop_down(person: Person, *, multiple: bool = False) -> None:
         (["Escape"], ()),
     ],
 )
-async def test_a_drop_down_by_keyboard(open_viewer: Open, keys: list[str], values: tuple[str, ...]) -> None:
-    async with open_viewer() as person:
-        await person.live()
-        await drop_down(person)
-        for key in keys:
-            if key == " ":
-                await asyncio.sleep(0.9)  # a blank typed on would be part of the word
-            await person.page.keyboard.press(key)
-        assert await person.got(m.SelectReply) == m.SelectReply(3, values)
-        assert await person.page.get_by_role("listbox").count() == 0
-        assert person.remote.of(m.Key) == []
+async def test_a_drop_down_by_keyboard(at_work: Person, keys: list[str], values: tuple[str, ...]) -> None:
+    person = at_work
+    await drop_down(person)
+    for key in keys:
+        if key == " ":
+            await asyncio.sleep(0.9)  # a blank typed on would be part of the word
+        await person.page.keyboard.press(key)
+    assert await person.got(m.SelectReply) == m.SelectReply(3, values)
+    assert await person.page.get_by_role("listbox").count() == 0
+    assert person.remote.of(m.Key) == []
 
 
-async def test_a_drop_down_by_mouse(open_viewer: Open) -> None:
-    async with open_viewer() as person:
-        remote = await person.live()
-        await drop_down(person)
-        box = await person.page.locator(".popup").bounding_box()
-        assert box is not None
-        assert (round(box["x"]), round(box["y"])) == (40, 74)
-        await person.page.get_by_role("option", name="July").click(force=True)
-        await person.page.get_by_role("option", name="August").click()
-        assert await person.got(m.SelectReply) == m.SelectReply(3, ("3",))
-        await drop_down(person, multiple=True)
-        await person.page.get_by_role("option", name="August").click()
-        await person.page.get_by_role("button", name="Done").click()
-        await remote.wait_for(lambda it: len(it.of(m.SelectReply)) == 2)
-        assert remote.of(m.SelectReply)[1].values == ("0", "3")
-        await drop_down(person)
-        await person.page.mouse.click(700, 500)
-        await remote.wait_for(lambda it: len(it.of(m.SelectReply)) == 3)
-        assert remote.of(m.SelectReply)[2].values == ()
-        assert remote.of(m.Pointer) == [] or all(p.kind is m.PointerKind.MOVE for p in remote.of(m.Pointer))
+@pytest.mark.case(65)
+async def test_a_drop_down_by_mouse(at_work: Person) -> None:
+    person, remote = at_work, at_work.remote
+    await drop_down(person)
+    box = await person.page.locator(".popup").bounding_box()
+    assert box is not None
+    assert (round(box["x"]), round(box["y"])) == (40, 74)
+    await person.page.get_by_role("option", name="July").click(force=True)
+    await person.page.get_by_role("option", name="August").click()
+    assert await person.got(m.SelectReply) == m.SelectReply(3, ("3",))
+    await drop_down(person, multiple=True)
+    await person.page.get_by_role("option", name="August").click()
+    await person.page.get_by_role("button", name="Done").click()
+    await remote.wait_for(lambda it: len(it.of(m.SelectReply)) == 2)
+    assert remote.of(m.SelectReply)[1].values == ("0", "3")
+    await drop_down(person)
+    await person.page.mouse.click(700, 500)
+    await remote.wait_for(lambda it: len(it.of(m.SelectReply)) == 3)
+    assert remote.of(m.SelectReply)[2].values == ()
+    assert remote.of(m.Pointer) == [] or all(p.kind is m.PointerKind.MOVE for p in remote.of(m.Pointer))
 
 
+@pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("kind", "value", "new"),
     [
@@ -135,24 +137,22 @@ async def test_a_drop_down_by_mouse(open_viewer: Open) -> None:
         ("color", "#00ff00", "#123456"),
     ],
 )
-async def test_inputs_with_pop_ups(open_viewer: Open, kind: str, value: str, new: str) -> None:
-    async with open_viewer() as person:
-        await person.live()
-        await person.remote.send(m.Select(4, m.SelectKind(kind), 40, 40, 160, 30, False, (), value, "", ""))
-        field = person.page.locator(".popup input")
-        assert await field.input_value() == value
-        await field.fill(new)
-        await person.page.get_by_role("button", name="Set").click()
-        assert await person.got(m.SelectReply) == m.SelectReply(4, (new,))
+async def test_inputs_with_pop_ups(at_work: Person, kind: str, value: str, new: str) -> None:
+    person = at_work
+    await person.remote.send(m.Select(4, m.SelectKind(kind), 40, 40, 160, 30, False, (), value, "", ""))
+    field = person.page.locator(".popup input")
+    assert await field.input_value() == value
+    await field.fill(new)
+    await person.page.get_by_role("button", name="Set").click()
+    assert await person.got(m.SelectReply) == m.SelectReply(4, (new,))
 
 
-async def test_a_control_that_goes_away_takes_its_pop_up_with_it(open_viewer: Open) -> None:
-    async with open_viewer() as person:
-        await person.live()
-        await drop_down(person)
-        await person.remote.send(m.SelectClosed(3))
-        await person.page.get_by_role("listbox").wait_for(state="detached")
-        assert person.remote.of(m.SelectReply) == []
+async def test_a_control_that_goes_away_takes_its_pop_up_with_it(at_work: Person) -> None:
+    person = at_work
+    await drop_down(person)
+    await person.remote.send(m.SelectClosed(3))
+    await person.page.get_by_role("listbox").wait_for(state="detached")
+    assert person.remote.of(m.SelectReply) == []
 
 
 # ---------------------------------------------------------------- states
@@ -162,6 +162,7 @@ async def covered(person: Person, heading: str) -> None:
     await person.page.get_by_role("heading", name=heading).wait_for()
 
 
+@pytest.mark.alone
 async def test_a_crashed_browser_comes_back_at_the_same_address(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -175,6 +176,7 @@ async def test_a_crashed_browser_comes_back_at_the_same_address(open_viewer: Ope
         assert person.page.url.endswith("/people?id=7")
 
 
+@pytest.mark.alone
 async def test_a_node_that_dies_is_shown_and_comes_back(open_viewer: Open) -> None:
     async with open_viewer() as person:
         await person.live()
@@ -186,6 +188,7 @@ async def test_a_node_that_dies_is_shown_and_comes_back(open_viewer: Open) -> No
         await person.live()
 
 
+@pytest.mark.case(51)
 async def test_a_page_that_kills_its_browser_again_and_again_is_not_opened_for_ever(open_viewer: Open) -> None:
     async with open_viewer() as person:
         for _ in range(6):
@@ -201,6 +204,7 @@ async def test_a_page_that_kills_its_browser_again_and_again_is_not_opened_for_e
         assert len(person.site.node.starts) == 6
 
 
+@pytest.mark.case(57, 62)
 async def test_what_was_shown_goes_when_access_goes(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -212,6 +216,7 @@ async def test_what_was_shown_goes_when_access_goes(open_viewer: Open) -> None:
         assert "salaries" not in await person.page.content()
 
 
+@pytest.mark.case(56)
 async def test_a_lost_connection_is_shown_and_regained(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -225,6 +230,7 @@ async def test_a_lost_connection_is_shown_and_regained(open_viewer: Open) -> Non
         await remote.wait_for(lambda it: any(k.key == "z" for k in it.of(m.Key)))
 
 
+@pytest.mark.case(59)
 async def test_no_room_is_said_and_tried_again(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -234,6 +240,7 @@ async def test_no_room_is_said_and_tried_again(open_viewer: Open) -> None:
         await person.live()
 
 
+@pytest.mark.case(26)
 async def test_a_page_used_elsewhere_can_be_taken_back(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -252,6 +259,7 @@ async def test_a_released_person_gets_the_app_itself(open_viewer: Open) -> None:
         await person.page.get_by_text("the app itself").wait_for()
 
 
+@pytest.mark.case(57)
 async def test_changed_controls_load_the_viewer_again_and_keep_the_page(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from isolation.store.database import Store
 from isolation.testing.tenant import people
 from isolation.testing.tenant.server import Tenant
 from tests.support.browsing import Browser, Raw
+from tests.support.ports import free_ports
 from tests.support.upstream import Seen, Upstream
 
 BOUND = 20.0  # no single wait of a test takes longer; it fails instead
@@ -78,15 +78,6 @@ HOUSE = (
     AppSpec("Hasty", response_timeout="1s"),
     AppSpec("Gone", port=1),  # nothing listens on port 1
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports on which nothing listens now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def eventually(condition: Callable[[], Any], what: str = "", bound: float = BOUND) -> Any:

@@ -120,8 +120,7 @@ async def chromium() -> AsyncIterator[Browser]:
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def open_viewer(chromium: Browser) -> Open:
+def opener(chromium: Browser) -> Open:
     @asynccontextmanager
     async def opened(
         path: str = "/run?month=5", *, controls: Controls = OPEN, site: dict[str, Any] | None = None, **context: Any
@@ -152,6 +151,26 @@ def open_viewer(chromium: Browser) -> Open:
             assert strangers == []
 
     return opened
+
+
+@pytest.fixture
+def open_viewer(chromium: Browser) -> Open:
+    """Open viewers, each with a router and a node of its own."""
+    return opener(chromium)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared_viewer(chromium: Browser) -> AsyncIterator[Person]:
+    async with opener(chromium)() as person:
+        await person.live()
+        yield person
+
+
+@pytest.fixture
+def at_work(shared_viewer: Person) -> Person:
+    """Somebody whose viewer shows its picture, and has said nothing since. One viewer for a whole file: tests leave nothing open in it."""
+    shared_viewer.remote.received.clear()
+    return shared_viewer
 
 
 async def pixels(page: Page) -> Any:

@@ -141,7 +141,7 @@ def test_a_tag_ends_by_itself(product: Product) -> None:
     assert sees(browser, product) == "app"
     with product.store() as store:
         tags = TagRepository(store)
-        store.run_sync(tags.add(product.key_of(person), RiskLevel.HIGH, "for a moment", "erin", until=time.time() + 2.5))
+        store.run_sync(tags.add(product.key_of(person), RiskLevel.HIGH, "for a moment", "erin", until=time.time() + 5))
     eventually(lambda: sees(browser, product) == "viewer")
     eventually(lambda: sees(browser, product) == "app", "the tag outlived its end")
 

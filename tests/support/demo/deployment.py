@@ -10,7 +10,8 @@ import yaml
 
 from tests.support.demo.pages_app import PagesApp
 from tests.support.demo.recorder import Background, Recorder
-from tests.support.demo.running import Demo, Running, free_ports, state_directory
+from tests.support.demo.running import Demo, Running, state_directory
+from tests.support.ports import free_ports
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Deployment:
 def running_deployment(demo: Demo) -> Iterator[Deployment]:
     """Run it. The tenant and the apps are the demo's."""
     with Background() as background, PagesApp() as pages, contextlib.ExitStack() as stack:
-        listen = free_ports(2)
+        listen = free_ports(2)[0]
 
         def recorder(target: int) -> Recorder:
             made = Recorder(background, target)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from renderer.chromium.find import NoChromiumError, find_chromium
+from tests.support.ports import free_ports
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 START_SECONDS = 90.0
@@ -51,20 +51,6 @@ def state_directory() -> Path:
     path = Path(tempfile.mkdtemp(prefix="isolation-product-"))
     path.chmod(0o711)
     return path
-
-
-def free_ports(count: int) -> int:
-    """Return the first of ``count`` consecutive free loopback ports, below the range the kernel hands out by itself."""
-    for first in range(20_000 + os.getpid() % 8000, 32_000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
 
 
 # ---------------------------------------------------------------- /proc
@@ -385,7 +371,7 @@ def ready_seconds(screen: str) -> float:
 @contextlib.contextmanager
 def running_demo() -> Iterator[Demo]:
     """Run ``isolation demo`` on free ports in a state directory of its own."""
-    home, port = state_directory(), free_ports(5)
+    home, port = state_directory(), free_ports(5)[0]
     product = Running(
         home, ["demo", "--port", str(port), "--state-dir", str(home)], config=home / "isolation.yaml", operations=port + 4
     )
