@@ -204,6 +204,7 @@ def net_log(path: Path) -> tuple[set[str], set[str], int]:
     return addresses, names, datagrams
 
 
+@pytest.mark.case(1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14)
 async def test_a_hostile_page_reaches_nothing_but_its_app(home: Path) -> None:
     app = App()
     bench = Bench(app)
@@ -308,6 +309,7 @@ async def test_the_same_page_reaches_the_canary_when_nothing_stops_it(home: Path
     assert watched.packets
 
 
+@pytest.mark.case(16)
 async def test_each_context_is_its_own_lease_and_ends_with_it(home: Path) -> None:
     app = App()
     bench = Bench(app)

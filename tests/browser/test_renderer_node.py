@@ -122,6 +122,7 @@ async def test_nonsense_on_control_closes_it(node: NodeProcess) -> None:
             assert control.close_code == 1008
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize(
     "data",
     ["text", b"", b"\x00", b"\x0b{}", encode(m.Ack(1)), b"\x01{}", b"\x41" + b"\x00" * 20, b"\xff" * 1000],
@@ -148,6 +149,7 @@ async def test_an_unknown_lease_has_no_pages(node: NodeProcess) -> None:
 # ---------------------------------------------------------------- sandbox, root, files
 
 
+@pytest.mark.case(23, 27)
 async def test_sandbox_and_account(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         assert (await start_lease(control, "boxed", gateway.egress("boxed"))).state is LeaseState.STARTED
@@ -191,6 +193,7 @@ async def test_start_is_idempotent_and_controls_change(node: NodeProcess, gatewa
         await end_lease(control, "twice")
 
 
+@pytest.mark.case(35)
 async def test_controls_hold_against_the_viewer(node: NodeProcess, gateway: Gateway) -> None:
     gateway.html(
         "/held",
@@ -219,6 +222,7 @@ async def test_controls_hold_against_the_viewer(node: NodeProcess, gateway: Gate
         await end_lease(control, "held")
 
 
+@pytest.mark.case(59)
 async def test_capacity(gateway: Gateway) -> None:
     runtime_dir = open_to_all(new_runtime_dir())
     async with node_process(runtime_dir, "--warm", "0", "--capacity", "2") as node, node.control() as control:
@@ -241,6 +245,7 @@ async def test_wrong_credentials_and_no_gateway(node: NodeProcess, gateway: Gate
     await until(lambda: not sessions(node))
 
 
+@pytest.mark.case(55)
 async def test_ending_leaves_nothing(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         await start_lease(control, "leaving", gateway.egress("leaving"))
@@ -255,6 +260,7 @@ async def test_ending_leaves_nothing(node: NodeProcess, gateway: Gateway) -> Non
     await until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])  # no zombies either
 
 
+@pytest.mark.case(24)
 async def test_a_killed_browser_is_reported_at_once(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         await start_lease(control, "victim", gateway.egress("victim"))
@@ -298,6 +304,7 @@ async def test_sessions_share_nothing(node: NodeProcess, gateway: Gateway) -> No
 # ---------------------------------------------------------------- what a page cannot reach
 
 
+@pytest.mark.case(4, 7, 12, 14)
 async def test_everything_goes_through_the_gateway(node: NodeProcess, gateway: Gateway) -> None:
     """A server on this machine's loopback must hear nothing, whatever spelling the page uses; the gateway hears all of it."""
     heard: list[bytes] = []
@@ -375,6 +382,7 @@ async def test_pages_cannot_leave_the_web(node: NodeProcess, gateway: Gateway, p
         await end_lease(control, "leaver")
 
 
+@pytest.mark.case(69)
 async def test_a_page_that_wants_a_password_gets_none(node: NodeProcess, gateway: Gateway) -> None:
     gateway.pages[ORIGIN + "/private"] = (
         401,
@@ -443,6 +451,7 @@ async def test_without_a_sandbox_the_node_does_not_start() -> None:
     shutil.rmtree(runtime_dir.parent)
 
 
+@pytest.mark.case(55)
 async def test_kill_the_node_and_start_again(gateway: Gateway) -> None:
     runtime_dir = open_to_all(new_runtime_dir())
     async with node_process(runtime_dir, "--warm", "1") as node:
@@ -460,6 +469,7 @@ async def test_kill_the_node_and_start_again(gateway: Gateway) -> None:
     shutil.rmtree(runtime_dir.parent)
 
 
+@pytest.mark.case(55)
 async def test_the_node_ends_with_its_parent(gateway: Gateway) -> None:
     runtime_dir = open_to_all(new_runtime_dir())
     async with node_process(runtime_dir, "--warm", "1") as node:
@@ -482,6 +492,7 @@ async def test_two_nodes_do_not_share_a_directory(node: NodeProcess) -> None:
             pass
 
 
+@pytest.mark.case(56)
 async def test_grace_and_warm_pool(gateway: Gateway) -> None:
     runtime_dir = open_to_all(new_runtime_dir())
     async with node_process(runtime_dir, "--warm", "1", "--grace", "1.0") as node, node.control() as control:
@@ -501,6 +512,7 @@ async def test_grace_and_warm_pool(gateway: Gateway) -> None:
     shutil.rmtree(runtime_dir.parent)
 
 
+@pytest.mark.case(68)
 async def test_fine_screens_get_fine_pixels(gateway: Gateway) -> None:
     from renderer.wire.control import StartLease
     from renderer.wire.control_codec import encode_control

@@ -44,6 +44,7 @@ async def test_the_picture_is_exact_through_paints_and_copies(open_viewer: Open)
         assert (await pixels(person.page) == expected).all()
 
 
+@pytest.mark.case(39)
 async def test_a_picture_that_cannot_be_decoded_is_asked_for_again(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -56,6 +57,7 @@ async def test_a_picture_that_cannot_be_decoded_is_asked_for_again(open_viewer: 
         assert (await pixels(person.page) == picture(900, 600)).all()
 
 
+@pytest.mark.case(68)
 async def test_fine_screens_get_fine_pictures(open_viewer: Open) -> None:
     async with open_viewer(device_scale_factor=2, viewport={"width": 450, "height": 300}) as person:
         remote = await person.live()
@@ -91,6 +93,7 @@ async def test_typing(open_viewer: Open) -> None:
         assert all(held.count((code, True)) == held.count((code, False)) for code, _ in held)
 
 
+@pytest.mark.case(66)
 async def test_an_input_method_composes(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -164,6 +167,7 @@ async def test_touch_taps_and_scrolls(open_viewer: Open) -> None:
         assert len([p for p in remote.of(m.Pointer) if p.kind is m.PointerKind.DOWN]) == 1
 
 
+@pytest.mark.case(35)
 async def test_keyboard_off(open_viewer: Open) -> None:
     async with open_viewer(controls=Controls(keyboard=False)) as person:
         remote = await person.live()

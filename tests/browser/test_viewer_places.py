@@ -75,6 +75,7 @@ async def test_a_changed_fragment_navigates(open_viewer: Open) -> None:
         assert await person.got(m.Navigate) == m.Navigate("/run?month=5#part-2")
 
 
+@pytest.mark.case(50)
 async def test_a_foreign_origin_is_shown_as_what_it_is(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -99,6 +100,7 @@ async def test_another_app_of_the_router_is_opened_as_itself(open_viewer: Open) 
         person.requests[:] = [url for url in person.requests if not url.startswith("http://lab.localhost:1/")]
 
 
+@pytest.mark.case(20)
 async def test_the_routers_own_addresses_are_not_mirrored(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -142,6 +144,7 @@ async def inert(person: Person) -> None:
     assert await person.page.locator("script").count() == 1
 
 
+@pytest.mark.case(37)
 async def test_hostile_texts_stay_texts(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -169,6 +172,7 @@ async def test_hostile_texts_stay_texts(open_viewer: Open) -> None:
         await inert(person)
 
 
+@pytest.mark.case(37)
 async def test_the_pages_icon_is_data_and_nothing_else(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -178,6 +182,7 @@ async def test_the_pages_icon_is_data_and_nothing_else(open_viewer: Open) -> Non
         await true(person.page, "document.getElementById('icon').href.endsWith('/icon.svg')")
 
 
+@pytest.mark.case(40)
 async def test_the_pages_policy_holds_against_script(open_viewer: Open) -> None:
     async with open_viewer() as person:
         await person.live()

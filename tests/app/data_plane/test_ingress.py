@@ -237,6 +237,7 @@ async def test_a_flood_of_pipelined_requests_is_cut_short() -> None:
         assert len(fake.requests) <= 40
 
 
+@pytest.mark.case(33)
 async def test_slow_heads_and_bodies_are_ended() -> None:
     fake = FakeApp()
     limits = Limits(head=0.2, body=0.2, idle=0.3, linger=0.2, tick=0.05)
@@ -267,6 +268,7 @@ async def test_slow_heads_and_bodies_are_ended() -> None:
         assert [request.line for request in fake.requests if request.body] == []
 
 
+@pytest.mark.case(33)
 async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     async def script(request: Any, reader: Any, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
@@ -288,6 +290,7 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
         client.close()
 
 
+@pytest.mark.case(33)
 async def test_too_many_connections_are_turned_away() -> None:
     async with running(FakeApp(), limits=Limits(connections=2)) as router:
         first, second = await router.client(), await router.client()

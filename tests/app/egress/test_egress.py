@@ -211,6 +211,7 @@ async def test_without_credentials_there_is_a_challenge_and_nothing_else(bench: 
     assert bench.sink.records == []
 
 
+@pytest.mark.case(16)
 async def test_forged_credentials_are_counted(bench: Bench) -> None:
     client = await Client.to(bench)
     await client.send("CONNECT data.localhost:443 HTTP/1.1\r\nProxy-Authorization: Basic YTpi\r\n\r\n")
@@ -230,6 +231,7 @@ async def test_the_warm_up_page_is_the_gateways_own(bench: Bench) -> None:
     assert (await client.answer())[0] == 200
 
 
+@pytest.mark.case(16)
 async def test_two_leases_are_two_identities(bench: Bench) -> None:
     for lease in ("a", "b"):
         client = await Client.to(bench)
@@ -239,6 +241,7 @@ async def test_two_leases_are_two_identities(bench: Bench) -> None:
         assert seen["path"] == "/x"
 
 
+@pytest.mark.case(16)
 @pytest.mark.parametrize("second", [None, "b"])
 async def test_a_later_request_of_a_connection_cannot_change_who_speaks(bench: Bench, second: str | None) -> None:
     client = await Client.to(bench)
@@ -383,6 +386,7 @@ LOCAL = [
 ]
 
 
+@pytest.mark.case(1, 5)
 @pytest.mark.parametrize("host", LOCAL)
 async def test_local_addresses_are_refused_in_every_spelling_and_logged(bench: Bench, host: str) -> None:
     bench.hosts.patterns = ["*", host]
@@ -402,6 +406,7 @@ async def test_local_addresses_are_refused_in_every_spelling_and_logged(bench: B
     assert bench.sink.reasons(host) - {Reason.PORT, Reason.NOT_ALLOWED}
 
 
+@pytest.mark.case(14)
 async def test_the_gateways_own_port_and_other_listeners_are_unreachable(bench: Bench) -> None:
     bench.hosts.patterns = ["*"]
     own = bench.gateway.address[1]
@@ -411,6 +416,7 @@ async def test_the_gateways_own_port_and_other_listeners_are_unreachable(bench: 
     assert bench.dialled == []
 
 
+@pytest.mark.case(15)
 @pytest.mark.parametrize("port", [22, 25, 6379, 3389, 8080, 11211, 1, 65535])
 async def test_other_ports_of_public_hosts_are_refused(bench: Bench, port: int) -> None:
     bench.hosts.patterns = ["*"]
@@ -421,6 +427,7 @@ async def test_other_ports_of_public_hosts_are_refused(bench: Bench, port: int) 
     assert bench.dialled == []
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize(
     ("addresses", "reason"),
     [
@@ -496,6 +503,7 @@ async def test_what_is_no_proxy_request_is_refused(bench: Bench, target: str) ->
         assert (await client.answer())[0] in {400, 421}
 
 
+@pytest.mark.case(29)
 async def test_the_host_header_cannot_name_another_than_the_target(bench: Bench) -> None:
     client = await Client.to(bench)
     await client.send(f"GET http://data.localhost/ HTTP/1.1\r\nHost: lab.localhost\r\n{auth('a')}\r\n")

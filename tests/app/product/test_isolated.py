@@ -33,6 +33,7 @@ def holds_nothing_of_the_app(body: bytes, headers: Mapping[str, str]) -> bool:
     return not any(part in text for part in (MARK.encode(), HTML[:40], PNG[:20], b"appcookie", b"app-value"))
 
 
+@pytest.mark.case(61, 62)
 @pytest.mark.parametrize(
     "path", ["/", "/deep/page?month=5", "/image.png", "/data.json", "/content", "/events", "/%2f%2fevil.example/x"]
 )
@@ -51,6 +52,7 @@ def test_a_page_load_gets_the_viewer(product: Product, isolated: Browser, path: 
     assert product.upstream.seen == []
 
 
+@pytest.mark.case(61)
 def test_the_first_viewer_page_clears_what_the_app_left_behind(product: Product) -> None:
     browser = product.browser()
     browser.sign_in(product.url("data", "/here"), BOB)
@@ -78,6 +80,7 @@ CODE = {
 }
 
 
+@pytest.mark.case(61)
 @pytest.mark.parametrize("kind", CODE)
 def test_code_is_refused_and_the_app_hears_nothing(product: Product, isolated: Browser, kind: str) -> None:
     method, headers = CODE[kind]
@@ -100,6 +103,7 @@ def test_code_is_refused_and_the_app_hears_nothing(product: Product, isolated: B
     assert product.upstream.seen == []
 
 
+@pytest.mark.case(61)
 def test_a_websocket_is_refused(product: Product, isolated: Browser) -> None:
     with pytest.raises(InvalidStatus) as refused:
         isolated.websocket()
@@ -108,6 +112,7 @@ def test_a_websocket_is_refused(product: Product, isolated: Browser) -> None:
     assert product.upstream.seen == []
 
 
+@pytest.mark.case(61)
 def test_a_form_of_the_old_page_is_not_sent(product: Product, isolated: Browser) -> None:
     """The viewer opens at the form's address instead."""
     answer = isolated.request(
@@ -118,6 +123,7 @@ def test_a_form_of_the_old_page_is_not_sent(product: Product, isolated: Browser)
     assert product.upstream.seen == []
 
 
+@pytest.mark.case(61)
 def test_a_page_load_by_head_says_nothing(product: Product, isolated: Browser) -> None:
     answer = isolated.request("HEAD", product.url("data", "/"), headers=NAVIGATION)
     assert answer.status_code == 200
@@ -126,6 +132,7 @@ def test_a_page_load_by_head_says_nothing(product: Product, isolated: Browser) -
     assert product.upstream.seen == []
 
 
+@pytest.mark.case(61)
 def test_a_large_upload_is_refused_without_reaching_the_app(product: Product, isolated: Browser) -> None:
     answer = isolated.fetch(product.url("data", "/echo"), "POST", content=b"x" * 3_000_000)
     assert answer.status_code == 403

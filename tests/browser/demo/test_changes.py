@@ -14,6 +14,7 @@ from tests.support.demo.running import Demo
 pytestmark = [pytest.mark.browser, pytest.mark.demo, pytest.mark.timeout(240)]
 
 
+@pytest.mark.case(57)
 def test_a_tag_moves_somebody_at_work_into_isolation_and_its_end_moves_them_back(
     demo: Demo, visit: Callable[..., Person], figures: dict[str, float]
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_tag_moves_somebody_at_work_into_isolation_and_its_end_moves_them_back
     alice.shot("released")
 
 
+@pytest.mark.case(57)
 def test_a_level_that_changes_in_the_tenant_isolates_within_a_poll(
     demo: Demo, visit: Callable[..., Person], figures: dict[str, float]
 ) -> None:

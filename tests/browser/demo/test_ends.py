@@ -22,6 +22,7 @@ def at_work(demo: Demo, visit: Callable[..., Person]) -> None:
     until(bob.page, "the kernel", lambda: demo.kernels(notebook))
 
 
+@pytest.mark.case(55)
 def test_nothing_is_left_of_a_demo_however_it_ends(visit: Callable[..., Person], figures: dict[str, float]) -> None:
     with running_demo() as demo:
         product = demo.product

@@ -72,6 +72,7 @@ def work(bob: Person, deployment: Deployment, demo: Demo, straight: Page) -> Non
     run_cell(bob.page, cell, lambda: bob.shows(after, result))
 
 
+@pytest.mark.case(40, 61, 62)
 def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
     demo: Demo, deployment: Deployment, visit: Callable[..., Person], straight: Page
 ) -> None:
@@ -192,6 +193,7 @@ ATTEMPTS = """async origin => {
 }"""
 
 
+@pytest.mark.case(61)
 def test_isolated_browser_that_asks_past_the_viewer_gets_nothing_and_the_app_hears_nothing(
     deployment: Deployment, visit: Callable[..., Person]
 ) -> None:

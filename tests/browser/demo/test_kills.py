@@ -71,6 +71,7 @@ def work(demo: Demo, deployment: Deployment, visit: Callable[..., Person], strai
     return Work(bob, deployment.product, expected, where, bob.page.url, len(deployment.product.log("sign_in.done")))
 
 
+@pytest.mark.case(55)
 @pytest.mark.parametrize("what", ["the session's Chromium", "the renderer node"])
 def test_viewer_is_back_soon(work: Work, deployment: Deployment, figures: dict[str, float], what: str) -> None:
     product, taken = deployment.product, []
@@ -100,6 +101,7 @@ def test_the_directory_sync_is_not_missed(work: Work, deployment: Deployment) ->
     work.stays_signed_in()
 
 
+@pytest.mark.case(55)
 def test_the_router(work: Work, deployment: Deployment, figures: dict[str, float]) -> None:
     worker = deployment.product.child("worker")
     seconds, said = work.through("the router", worker.kill)
@@ -108,6 +110,7 @@ def test_the_router(work: Work, deployment: Deployment, figures: dict[str, float
     work.stays_signed_in()
 
 
+@pytest.mark.case(55)
 def test_the_supervisor(work: Work, deployment: Deployment, figures: dict[str, float]) -> None:
     product = deployment.product
 

@@ -38,6 +38,7 @@ ELSEWHERE = [
 MORE_LOOPBACK = ["[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "127.0.0.1.", "0", "017700000001"]
 
 
+@pytest.mark.case(23, 27)
 def test_page_processes_are_sandboxed(demo: Demo, visit: Callable[..., Person]) -> None:
     bob = visit("Bob Brennan", f"{demo.data}/")
     bob.ready()
@@ -113,6 +114,7 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
+@pytest.mark.case(1, 2, 5, 14, 17)
 def test_a_hostile_page_reaches_nothing_and_is_written_down(
     demo: Demo, deployment: Deployment, visit: Callable[..., Person], canary: Canary
 ) -> None:

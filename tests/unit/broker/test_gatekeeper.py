@@ -62,6 +62,7 @@ def test_a_renderer_is_ready_first_and_once() -> None:
     assert passed(gate(ready=False).from_renderer(encode(m.Closed(m.CloseCode.NO_CAPACITY)))) == m.Closed(m.CloseCode.NO_CAPACITY)
 
 
+@pytest.mark.case(39)
 @pytest.mark.parametrize("name", ["refused_from_renderer", "from_renderer"])
 def test_golden_vectors(name: str) -> None:
     for row in json.loads((VECTORS / f"{name}.json").read_text()):
@@ -80,6 +81,7 @@ def test_golden_vectors(name: str) -> None:
             assert encode(decode_from_renderer(verdict.data)) == verdict.data
 
 
+@pytest.mark.case(39)
 def test_frames_count_up_from_a_whole_one() -> None:
     keeper = gate()
     assert isinstance(keeper.from_renderer(frame(1)), Close)
@@ -101,6 +103,7 @@ def test_frames_pass_byte_for_byte() -> None:
     assert verdict.data == data
 
 
+@pytest.mark.case(32)
 def test_reading_stops_while_frames_wait_to_be_drawn() -> None:
     keeper = gate()
     for seq in range(1, MAX_UNACKED_FRAMES + 1):
@@ -111,6 +114,7 @@ def test_reading_stops_while_frames_wait_to_be_drawn() -> None:
     assert not keeper.congested
 
 
+@pytest.mark.case(32)
 def test_reading_stops_while_many_bytes_wait_to_be_drawn() -> None:
     keeper = gate()
     noise = np.random.default_rng(1).integers(0, 255, (2048, 2048, 3), dtype=np.uint8)
@@ -146,12 +150,14 @@ def test_a_renderer_cannot_speak_in_the_routers_name(code: str) -> None:
 # ---------------------------------------------------------------- controls
 
 
+@pytest.mark.case(35)
 @pytest.mark.parametrize("message", [m.Key(True, "a", "KeyA", 0, 0, False), m.Text("a"), m.Composition("a", 1, 1)])
 def test_keyboard_off(message: Any) -> None:
     assert isinstance(gate(Controls(keyboard=False)).from_viewer(encode(message)), Drop)
     assert isinstance(gate(Controls(keyboard=True)).from_viewer(encode(message)), Pass)
 
 
+@pytest.mark.case(35)
 @pytest.mark.parametrize(
     ("clipboard", "paste", "copy"),
     [
@@ -239,6 +245,7 @@ def test_values_of_inputs_are_what_html_says(kind: str, good: str, bad: str) -> 
 RTL = "\u202emoc.elpmaxe\u202c\x00\x1b[31m\u2066x\u2069"
 
 
+@pytest.mark.case(37)
 def test_texts_lose_what_deceives() -> None:
     keeper = gate()
     assert passed(keeper.from_renderer(encode(m.Title(f"a\nb{RTL}")))).text == "a bmoc.elpmaxe[31mx"
@@ -267,6 +274,7 @@ def test_cleaning_is_total_and_settled(text: str) -> None:
 # ---------------------------------------------------------------- icons
 
 
+@pytest.mark.case(37, 39)
 def test_an_icon_is_written_anew() -> None:
     for channels in (3, 4):
         png = passed(gate().from_renderer(encode(m.Icon(icon(channels=channels))))).png
@@ -313,6 +321,7 @@ def test_no_icon(chunks: tuple[bytes, ...]) -> None:
     assert cleaning.icon(png(*chunks)) is None
 
 
+@pytest.mark.case(39)
 @given(st.binary(max_size=400))
 def test_icons_of_noise(noise: bytes) -> None:
     cleaning.icon(base64.b64encode(noise).decode())
@@ -323,6 +332,7 @@ def test_icons_of_noise(noise: bytes) -> None:
 # ---------------------------------------------------------------- paths, noise
 
 
+@pytest.mark.case(20)
 @pytest.mark.parametrize(
     "path",
     [
@@ -341,11 +351,13 @@ def test_a_viewer_cannot_send_its_page_to_the_routers_own_urls(path: str) -> Non
     assert isinstance(Gatekeeper(ALL).from_viewer(encode(m.Hello(1, "", path, 800, 600, 100, False, False))), Close)
 
 
+@pytest.mark.case(20)
 @pytest.mark.parametrize("path", ["/", "/isolation", "/x/.isolation/", "/.isolations", "/?a=/.isolation/", "/#/.isolation/"])
 def test_other_paths_are_the_apps(path: str) -> None:
     assert not own_path(path)
 
 
+@pytest.mark.case(30, 39)
 @given(st.binary(max_size=200), st.integers(0, 255))
 def test_noise_from_either_side_ends_the_stream_and_nothing_else(noise: bytes, first: int) -> None:
     for data in (noise, bytes([first]) + noise):

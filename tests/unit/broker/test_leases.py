@@ -73,6 +73,7 @@ async def test_one_lease_for_many_who_ask_at_once() -> None:
         assert it.audit.entries == [f"started {leases[0].id}", f"started {other.id}"]
 
 
+@pytest.mark.case(16)
 async def test_credentials_are_good_for_their_own_lease_only() -> None:
     async with FakeNode() as node, broker(node) as it:
         one = await it.service.ensure("s1", "contoso/bob", LOOSE, 100)
@@ -111,6 +112,7 @@ async def test_changed_controls_reach_the_live_lease() -> None:
             assert found.id == one.id
 
 
+@pytest.mark.case(35)
 async def test_one_browser_runs_under_the_strictest_controls_of_its_viewers() -> None:
     async with FakeNode() as node, broker(node) as it:
         strict = replace(GRANT, app="Lab", controls=STRICT)
@@ -175,6 +177,7 @@ async def test_the_node_with_most_room_is_chosen_and_another_when_one_dies() -> 
         assert lease.node == "n0"
 
 
+@pytest.mark.case(59)
 async def test_full_is_said_and_leaves_nothing_behind() -> None:
     async with FakeNode(capacity=1) as node, broker(node) as it:
         await it.service.ensure("s1", "contoso/bob", LOOSE, 100)

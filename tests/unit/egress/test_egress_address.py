@@ -156,6 +156,7 @@ def test_public_addresses_pass(text: str) -> None:
     assert examine(text) == ip_address(text)
 
 
+@pytest.mark.case(5)
 @pytest.mark.parametrize(("host", "reason"), SPELLINGS)
 def test_spellings_are_refused(host: str, reason: Reason) -> None:
     with pytest.raises(EgressRefusedError) as refused:
@@ -209,6 +210,7 @@ def _spell(number: int, shape: int, bases: list[int]) -> str:
     return ".".join((str, lambda part: f"0{part:o}", hex)[base](part) for part, base in zip(parts, bases, strict=False))
 
 
+@pytest.mark.case(5)
 @given(
     st.integers(0, 2**32 - 1) | st.integers(0x7F000000, 0x7FFFFFFF),
     st.integers(1, 4),
@@ -260,6 +262,7 @@ def test_authorities(text: str, expected: tuple[str, int]) -> None:
     assert parse_authority(text) == expected
 
 
+@pytest.mark.case(5)
 @pytest.mark.parametrize(
     "text",
     [

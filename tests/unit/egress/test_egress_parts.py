@@ -122,6 +122,7 @@ def test_parse_basic_is_total(value: str) -> None:
     parse_basic("Basic " + value)
 
 
+@pytest.mark.case(16)
 async def test_credentials_of_one_lease_are_no_others() -> None:
     table = LeaseTable()
     a, b = Lease("a", "sa", "pa"), Lease("b", "sb", "pb")
@@ -168,6 +169,7 @@ def test_patterns(pattern: str, host: str, expected: bool) -> None:
     assert matches(pattern, examine(host)) is expected
 
 
+@pytest.mark.case(1)
 @pytest.mark.parametrize(
     ("patterns", "host", "port", "reason"),
     [

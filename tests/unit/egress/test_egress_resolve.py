@@ -50,6 +50,7 @@ async def _reason(resolver: Resolver, host: Address | Name) -> Reason:
     return refused.value.reason
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -73,6 +74,7 @@ async def test_one_bad_address_refuses_the_name(answer: Sequence[str] | Exceptio
     assert await _reason(Resolver(FakeClock(), Names(answer)), Name("a.example")) is reason
 
 
+@pytest.mark.case(6)
 async def test_rebinding_finds_the_judged_address_only() -> None:
     """First public, then private: while the first answer is kept it is used; the second is judged before anything connects."""
     clock, names = FakeClock(), Names(["8.8.8.8"], ["127.0.0.1"])
