@@ -264,10 +264,15 @@ class Tab:
         if not asked and now - self.last_input > COPY_SECONDS:
             return
         self.observer.copy_wanted = 0.0
-        if not self.host.controls.from_app or not fits:
-            self.notice(NoticeCode.CLIPBOARD_BLOCKED)
-        elif text:
-            self.send(Clipboard(text))
+        if not fits:
+            self.notice(NoticeCode.CLIPBOARD_LARGE if self.host.controls.from_app else NoticeCode.CLIPBOARD_BLOCKED)
+        elif text and self.viewer is not None:
+            message = Clipboard(text)
+            refused = self.viewer.gate.copied(message, self.host.controls, now)
+            if refused is not None:
+                self.notice(refused)
+            else:
+                self.send(message)
 
     # ------------------------------------------------------------ the end
 

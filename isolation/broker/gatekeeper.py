@@ -15,6 +15,7 @@ from isolation.broker import cleaning
 from isolation.policy.controls import Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
+from renderer.wire.controls import ClipboardKind, PerMinute
 from renderer.wire.fields import WireError
 from renderer.wire.memory import FrameMemory
 
@@ -60,9 +61,14 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Do not send it; the stream goes on. ``rule`` says why and holds nothing of the message."""
+    """Do not send it; the stream goes on. ``rule`` says why and holds nothing of the message.
+
+    ``back``: what its sender is answered, ``onward``: what the other side gets instead; each encoded, b"" for nothing.
+    """
 
     rule: str
+    back: bytes = b""
+    onward: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ class Gatekeeper:
         self._download = controls.download is not Transfer.NONE
         self._upload = controls.upload is not Transfer.NONE
         self._print = controls.print
+        self._controls = controls
+        self._pastes, self._copies = PerMinute(), PerMinute()
         self._greeted = False
         self._ready = False
         self._memory = FrameMemory()
@@ -106,21 +114,21 @@ class Gatekeeper:
 
     # ------------------------------------------------------------ viewer → renderer
 
-    def from_viewer(self, data: bytes) -> Verdict:
-        """Judge a message of the viewer."""
+    def from_viewer(self, data: bytes, now: float = 0.0) -> Verdict:
+        """Judge a message of the viewer. ``now``: monotonic seconds, for rates; where it stands still, nothing is forgotten."""
         try:
             message = decode_to_renderer(data)
         except WireError as problem:
             return Close(m.CloseCode.PROTOCOL, f"viewer: {problem}")
-        rule = self._viewer_rule(message)
-        if isinstance(rule, Close):
+        rule = self._viewer_rule(message, now)
+        if isinstance(rule, (Drop, Close)):
             return rule
         if rule:
             return Drop(rule)
         return Pass(message, encode(message))
 
-    def _viewer_rule(self, message: m.ToRenderer) -> str | Close:
-        """Return "" to pass, why to drop, or Close."""
+    def _viewer_rule(self, message: m.ToRenderer, now: float) -> str | Drop | Close:
+        """Return "" to pass, why to drop (with a notice: as Drop), or Close."""
         if isinstance(message, m.Hello):
             if self._greeted:
                 return Close(m.CloseCode.PROTOCOL, "viewer: a second hello")
@@ -136,6 +144,8 @@ class Gatekeeper:
                 return "keyboard is off"
             case m.Paste() | m.PasteImage() if not self._paste:
                 return "clipboard to the app is off"
+            case m.Paste() | m.PasteImage():
+                return self._crossing(message, self._pastes, now) or ""
             case m.FileChoice() | m.FileDrop() | m.FileData() if not self._upload:
                 return "upload is off"
             case m.DownloadReply() | m.DownloadAck() if not (self._download or self._print):
@@ -157,6 +167,25 @@ class Gatekeeper:
             case _:
                 pass
         return ""
+
+    def _crossing(
+        self, message: m.Paste | m.PasteImage | m.Clipboard | m.ClipboardImage, counted: PerMinute, now: float
+    ) -> Drop | None:
+        """Say why something may not cross the clipboard now: its kind, its size, or how often it happens. The viewer is told either way."""
+        if isinstance(message, m.PasteImage | m.ClipboardImage):
+            kind, size = ClipboardKind.IMAGE, len(message.png)
+        else:
+            kind, size = ClipboardKind.TEXT, len(message.text.encode())
+        if kind not in self._controls.clipboard_types:
+            rule, code = f"clipboard: no {kind}", m.NoticeCode.CLIPBOARD_BLOCKED
+        elif size > self._controls.clipboard_max_kb * 1024:
+            rule, code = "clipboard: too much at once", m.NoticeCode.CLIPBOARD_LARGE
+        elif not counted.take(self._controls.clipboard_per_minute, now):
+            rule, code = "clipboard: too often", m.NoticeCode.CLIPBOARD_FAST
+        else:
+            return None
+        told = encode(m.Notice(code))
+        return Drop(rule, back=told) if isinstance(message, m.Paste | m.PasteImage) else Drop(rule, onward=told)
 
     def _acknowledge(self, seq: int) -> str | Close:
         if seq > self._memory.seq:
@@ -184,8 +213,8 @@ class Gatekeeper:
 
     # ------------------------------------------------------------ renderer → viewer
 
-    def from_renderer(self, data: bytes) -> Verdict:
-        """Judge a message of the renderer. A renderer that breaks the contract is reported to the viewer as lost."""
+    def from_renderer(self, data: bytes, now: float = 0.0) -> Verdict:
+        """Judge a message of the renderer. A renderer that breaks the contract is reported to the viewer as lost. ``now`` as in :meth:`from_viewer`."""
         try:
             message = decode_from_renderer(data)
         except WireError as problem:
@@ -194,7 +223,7 @@ class Gatekeeper:
             return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke before it was ready")
         if isinstance(message, m.Frame):
             return self._frame(message, data)
-        clean = self._clean(message)
+        clean = self._clean(message, now)
         if isinstance(clean, (Drop, Close)):
             return clean
         return Pass(clean, encode(clean))
@@ -208,7 +237,7 @@ class Gatekeeper:
         self._unacked_bytes += len(data)
         return Pass(frame, data)
 
-    def _clean(self, message: m.FromRenderer) -> m.FromRenderer | Drop | Close:
+    def _clean(self, message: m.FromRenderer, now: float) -> m.FromRenderer | Drop | Close:
         match message:
             case m.Ready():
                 if self._ready:
@@ -227,16 +256,19 @@ class Gatekeeper:
                 return Drop("upload is off")
             case m.Download() | m.DownloadData() | m.DownloadClosed() if not (self._download or self._print):
                 return Drop("download is off")
-            case m.ClipboardImage() if not self._copy:
+            case m.Clipboard() | m.ClipboardImage() if not self._copy:
                 return Drop("clipboard from the app is off")
+            case m.Clipboard() | m.ClipboardImage():
+                refused = self._crossing(message, self._copies, now)
+                if refused is not None:
+                    return refused
+                return m.Clipboard(cleaning.clipboard(message.text)) if isinstance(message, m.Clipboard) else message
             case m.LinkHint(text):
                 return m.LinkHint(cleaning.line(text))
             case m.Menu():
                 return replace(message, link=cleaning.line(message.link))
             case m.Auth():
                 return replace(message, realm=cleaning.line(message.realm))
-            case m.Clipboard(text):
-                return m.Clipboard(cleaning.clipboard(text)) if self._copy else Drop("clipboard from the app is off")
             case m.Dialog():
                 self._dialog = message.id
                 return replace(message, message=cleaning.lines(message.message), default=cleaning.line(message.default))

@@ -152,7 +152,8 @@ class Relay:
 
     async def _pump(self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, grant: Grant) -> CloseCode | None:
         drawn = asyncio.Event()
-        upward = asyncio.create_task(_upward(viewer, page, gate, drawn, grant))
+        viewer = _OneAtATime(viewer)
+        upward = asyncio.create_task(self._upward(viewer, page, gate, drawn, grant))
         downward = asyncio.create_task(self._downward(viewer, page, gate, drawn, grant))
         try:
             await asyncio.wait([upward, downward], return_when=asyncio.FIRST_COMPLETED)
@@ -176,13 +177,17 @@ class Relay:
                     if gate.ready:
                         await viewer.send(heartbeat)
                     continue
-                verdict = gate.from_renderer(incoming.result())
+                verdict = gate.from_renderer(incoming.result(), self._clock.monotonic())
                 match verdict:
                     case Close(code, rule):
                         log.warning("gate.closed", app=grant.app, rule=rule)
                         return code
-                    case Drop(rule):
+                    case Drop(rule, back, onward):
                         log.info("gate.dropped", app=grant.app, rule=rule)
+                        if onward:
+                            await viewer.send(onward)
+                        if back:
+                            await page.send(back)
                     case Pass(message, data):
                         await viewer.send(data)
                         if isinstance(message, Closed):
@@ -203,20 +208,43 @@ class Relay:
             incoming.cancel()
             await asyncio.gather(incoming, return_exceptions=True)
 
+    async def _upward(
+        self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant
+    ) -> CloseCode | None:
+        while True:
+            match gate.from_viewer(await viewer.receive(), self._clock.monotonic()):
+                case Close(code, rule):
+                    log.warning("gate.closed", app=grant.app, rule=rule)
+                    return code
+                case Drop(rule, back, onward):
+                    log.info("gate.dropped", app=grant.app, rule=rule)
+                    if onward:
+                        await page.send(onward)
+                    if back:
+                        await viewer.send(back)
+                case Pass(_, data):
+                    await page.send(data)
+            drawn.set()
+
+
+class _OneAtATime:
+    """A viewer's socket that several tasks send through, whole messages each."""
+
+    def __init__(self, socket: ViewerSocket) -> None:
+        self._socket = socket
+        self._turn = asyncio.Lock()
+
+    async def receive(self) -> bytes:
+        return await self._socket.receive()
+
+    async def send(self, data: bytes) -> None:
+        async with self._turn:
+            await self._socket.send(data)
+
+    async def close(self) -> None:
+        await self._socket.close()
+
 
 def _code(why: str) -> CloseCode | None:
     """Return what a viewer is told; None: nothing, its page stands and is not to be loaded from a router that is not there."""
     return None if why == _GOING_AWAY else _WHY.get(why, CloseCode.REDECIDED)
-
-
-async def _upward(viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant) -> CloseCode | None:
-    while True:
-        match gate.from_viewer(await viewer.receive()):
-            case Close(code, rule):
-                log.warning("gate.closed", app=grant.app, rule=rule)
-                return code
-            case Drop(rule):
-                log.info("gate.dropped", app=grant.app, rule=rule)
-            case Pass(_, data):
-                await page.send(data)
-        drawn.set()

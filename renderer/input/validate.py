@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from renderer.wire.codec import MAX_WHEEL
-from renderer.wire.controls import Value
+from renderer.wire.controls import PerMinute, Value
 from renderer.wire.messages import (
+    Clipboard,
+    ClipboardImage,
     Composition,
     CopyRequest,
     Key,
     Navigate,
     NoticeCode,
     Paste,
+    PasteImage,
     Pointer,
     PointerKind,
     Reload,
@@ -127,19 +130,43 @@ class InputGate:
     """Decides on each message of one viewer."""
 
     def __init__(self) -> None:
+        self._pastes, self._copies = PerMinute(), PerMinute()
         self._messages = _Bucket(INPUT_RATE, INPUT_BURST)
         self._text = _Bucket(TEXT_RATE, TEXT_BURST)
         self._navigation = _Bucket(NAVIGATION_RATE, NAVIGATION_BURST)
 
+    def copied(self, message: Clipboard | ClipboardImage, controls: Controls, now: float) -> NoticeCode | None:
+        """Say why something copied in the page may not leave it now, or None."""
+        if not controls.from_app:
+            return NoticeCode.CLIPBOARD_BLOCKED
+        return self.crossing(message, controls, self._copies, now)
+
+    @staticmethod
+    def crossing(
+        message: Paste | PasteImage | Clipboard | ClipboardImage, controls: Controls, counted: PerMinute, now: float
+    ) -> NoticeCode | None:
+        """Say why something may not cross the clipboard now: its kind, its size, or how often it happens."""
+        picture = isinstance(message, PasteImage | ClipboardImage)
+        if ("image" if picture else "text") not in controls.clipboard_types:
+            return NoticeCode.CLIPBOARD_BLOCKED
+        size = len(message.png) if isinstance(message, PasteImage | ClipboardImage) else len(message.text.encode())
+        if size > controls.clipboard_bytes:
+            return NoticeCode.CLIPBOARD_LARGE
+        return None if counted.take(controls.clipboard_per_minute, now) else NoticeCode.CLIPBOARD_FAST
+
     def judge(self, message: ToRenderer, controls: Controls, now: float) -> Verdict | NoticeCode:
         """Pass, drop, or refuse with a notice. ``now``: monotonic seconds."""
         match message:
-            case Paste() if not controls.to_app:
+            case Paste() | PasteImage() if not controls.to_app:
                 return NoticeCode.CLIPBOARD_BLOCKED
             case CopyRequest() if not controls.from_app:
                 return NoticeCode.CLIPBOARD_BLOCKED
-            case Key() | Text() | Composition() | Paste() if not controls.keyboard:
+            case Key() | Text() | Composition() | Paste() | PasteImage() if not controls.keyboard:
                 return NoticeCode.KEYBOARD_BLOCKED
+            case Paste() | PasteImage():
+                refused = self.crossing(message, controls, self._pastes, now)
+                if refused is not None:
+                    return refused
             case _:
                 pass
         if not self._messages.take(1.0, now):

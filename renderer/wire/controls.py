@@ -5,6 +5,7 @@ A node learns what it enforces or draws itself. Time limits, domains and notices
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import TypeAlias
@@ -20,6 +21,7 @@ MAX_FILE_MB = 10 * 1024  # beyond, a browser is not how files should travel
 MAX_TABS = 100
 MIN_BANDWIDTH_KBPS = 100  # kilobits a second: below, the first picture of a page takes longer than people wait
 MAX_BANDWIDTH_KBPS = 1_000_000
+MINUTE = 60.0  # seconds
 MAX_WATERMARK = 200  # bytes: an address, a minute and a reference
 
 
@@ -42,6 +44,22 @@ class FileKind(StrEnum):
     OFFICE = "office"  # OOXML, OpenDocument and the older compound files
     CSV = "csv"
     TEXT = "text"
+
+
+class PerMinute:
+    """Counts what happens within a minute that slides along. It is told the time (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+
+    def take(self, most: int, now: float) -> bool:
+        """Say whether it may happen once more, and count it if so."""
+        while self._times and now - self._times[0] >= MINUTE:
+            self._times.popleft()
+        if len(self._times) >= most:
+            return False
+        self._times.append(now)
+        return True
 
 
 class _Word:

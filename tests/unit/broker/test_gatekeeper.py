@@ -20,8 +20,15 @@ from isolation.broker.gatekeeper import MAX_UNACKED_BYTES, MAX_UNACKED_FRAMES, C
 from isolation.policy.controls import Clipboard, Controls
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
+from renderer.wire.controls import ClipboardKind
 
-ALL = Controls(clipboard=Clipboard.BOTH, print=True)
+ALL = Controls(
+    clipboard=Clipboard.BOTH,
+    clipboard_types=frozenset(ClipboardKind),
+    clipboard_max_kb=4096,
+    clipboard_per_minute=600,
+    print=True,
+)
 HELLO = m.Hello(1, "", "/run", 800, 600, 100, False, False)
 ORIGIN = "https://payroll.corp.example"
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
@@ -172,6 +179,63 @@ def test_clipboard_directions(clipboard: Clipboard, paste: bool, copy: bool) -> 
     assert isinstance(keeper.from_viewer(encode(m.Paste("x"))), Pass if paste else Drop)
     assert isinstance(keeper.from_viewer(encode(m.CopyRequest(False))), Pass if copy else Drop)
     assert isinstance(keeper.from_renderer(encode(m.Clipboard("x"))), Pass if copy else Drop)
+
+
+def pictures(side: int) -> bytes:
+    return bytes(imagecodecs.png_encode(np.random.default_rng(1).integers(0, 255, (side, side, 3), np.uint8)))
+
+
+def notice(data: bytes) -> m.NoticeCode:
+    told = decode_from_renderer(data)
+    assert isinstance(told, m.Notice)
+    return told.code
+
+
+@pytest.mark.parametrize(
+    ("text", "image"),
+    [(m.Paste("é" * 1024), m.PasteImage(pictures(64))), (m.Clipboard("é" * 1024), m.ClipboardImage(pictures(64)))],
+)
+def test_clipboard_kind_and_size_both_ways(text: Any, image: Any) -> None:
+    def judge(message: Any, **controls: Any) -> Any:
+        keeper = gate(Controls(clipboard=Clipboard.BOTH, **controls))
+        return (
+            keeper.from_viewer(encode(message))
+            if isinstance(message, m.Paste | m.PasteImage)
+            else keeper.from_renderer(encode(message))
+        )
+
+    def told(verdict: Any) -> m.NoticeCode:
+        assert isinstance(verdict, Drop)
+        return notice(verdict.back if isinstance(text, m.Paste) else verdict.onward)
+
+    both = frozenset(ClipboardKind)
+    assert isinstance(judge(text, clipboard_max_kb=2), Pass)
+    assert told(judge(text, clipboard_max_kb=1)) is m.NoticeCode.CLIPBOARD_LARGE
+    assert told(judge(text, clipboard_types=frozenset({ClipboardKind.IMAGE}))) is m.NoticeCode.CLIPBOARD_BLOCKED
+    assert told(judge(image)) is m.NoticeCode.CLIPBOARD_BLOCKED
+    assert told(judge(image, clipboard_types=both, clipboard_max_kb=4)) is m.NoticeCode.CLIPBOARD_LARGE
+    assert isinstance(judge(image, clipboard_types=both, clipboard_max_kb=64), Pass)
+
+
+@pytest.mark.parametrize("viewer", [True, False])
+def test_clipboard_so_often_a_minute_each_way(viewer: bool) -> None:
+    keeper = gate(Controls(clipboard=Clipboard.BOTH, clipboard_per_minute=3))
+
+    def cross(now: float) -> Any:
+        return keeper.from_viewer(encode(m.Paste("x")), now) if viewer else keeper.from_renderer(encode(m.Clipboard("x")), now)
+
+    assert [isinstance(cross(now), Pass) for now in (0, 1, 2, 3, 59, 60, 60.5, 61)] == [True] * 3 + [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    # The other direction has its own count.
+    other = keeper.from_renderer(encode(m.Clipboard("x")), 61) if viewer else keeper.from_viewer(encode(m.Paste("x")), 61)
+    assert isinstance(other, Pass)
+    refused = cross(61.5)
+    assert notice(refused.back if viewer else refused.onward) is m.NoticeCode.CLIPBOARD_FAST
 
 
 # ---------------------------------------------------------------- answers fit their questions

@@ -24,8 +24,10 @@ from renderer.input.validate import (
 )
 from renderer.wire import messages as m
 from renderer.wire.codec import MAX_WHEEL
+from renderer.wire.controls import Value
+from tests.support.renderer import OPEN_CONTROLS
 
-OPEN = Controls.of({"clipboard": "both", "keyboard": True, "print": True})
+OPEN = Controls.of(OPEN_CONTROLS | {"print": True})
 SHUT = Controls.of({})
 KEY = m.Key(True, "a", "KeyA", 0, 0, False)
 
@@ -45,7 +47,7 @@ DOWN = m.Pointer(m.PointerKind.DOWN, 1, 1, 0, 1, 1, 0)
     [("none", False, False), ("to_app", True, False), ("from_app", False, True), ("both", True, True), ("all", False, False)],
 )
 def test_clipboard_directions(clipboard: str, paste: bool, copy: bool) -> None:
-    controls = Controls.of({"clipboard": clipboard, "keyboard": True})
+    controls = Controls.of(OPEN_CONTROLS | {"clipboard": clipboard})
     gate = InputGate()
     assert (gate.judge(m.Paste("x"), controls, 0) is Verdict.ACCEPT) is paste
     assert (gate.judge(m.CopyRequest(False), controls, 0) is Verdict.ACCEPT) is copy
@@ -53,8 +55,48 @@ def test_clipboard_directions(clipboard: str, paste: bool, copy: bool) -> None:
 
 @pytest.mark.parametrize("message", [KEY, m.Text("a"), m.Composition("a", 0, 1), m.Paste("a")])
 def test_without_keyboard_nothing_is_typed_by_any_way(message: m.ToRenderer) -> None:
-    controls = Controls.of({"clipboard": "both", "keyboard": False})
+    controls = Controls.of(OPEN_CONTROLS | {"keyboard": False})
     assert InputGate().judge(message, controls, 0) is m.NoticeCode.KEYBOARD_BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "verdict"),
+    [
+        ({}, m.Paste("é" * 512), Verdict.ACCEPT),
+        ({"clipboard_max_kb": 1}, m.Paste("é" * 512), Verdict.ACCEPT),
+        ({"clipboard_max_kb": 1}, m.Paste("é" * 513), m.NoticeCode.CLIPBOARD_LARGE),
+        ({"clipboard_types": ["image"]}, m.Paste("x"), m.NoticeCode.CLIPBOARD_BLOCKED),
+        ({"clipboard_types": ["text"]}, m.PasteImage(b"png"), m.NoticeCode.CLIPBOARD_BLOCKED),
+        ({"clipboard_max_kb": 1}, m.PasteImage(b"x" * 1025), m.NoticeCode.CLIPBOARD_LARGE),
+        ({"clipboard": "from_app"}, m.PasteImage(b"png"), m.NoticeCode.CLIPBOARD_BLOCKED),
+        ({"keyboard": False}, m.PasteImage(b"png"), m.NoticeCode.KEYBOARD_BLOCKED),
+    ],
+)
+def test_clipboard_kind_and_size(change: dict[str, Value], message: m.ToRenderer, verdict: Verdict | m.NoticeCode) -> None:
+    assert InputGate().judge(message, Controls.of(OPEN_CONTROLS | change), 0) is verdict
+
+
+def test_clipboard_so_often_a_minute_each_way() -> None:
+    controls = Controls.of(OPEN_CONTROLS | {"clipboard_per_minute": 2})
+    gate = InputGate()
+    assert [gate.judge(m.Paste("x"), controls, now) for now in (0, 1, 2, 60)] == [
+        Verdict.ACCEPT,
+        Verdict.ACCEPT,
+        m.NoticeCode.CLIPBOARD_FAST,
+        Verdict.ACCEPT,
+    ]
+    copies = [gate.copied(m.Clipboard("x"), controls, now) for now in (0, 1, 2, 60)]
+    assert copies == [None, None, m.NoticeCode.CLIPBOARD_FAST, None]
+
+
+def test_what_is_copied_is_looked_at_too() -> None:
+    gate = InputGate()
+    for change, message, why in (
+        ({"clipboard": "to_app"}, m.Clipboard("x"), m.NoticeCode.CLIPBOARD_BLOCKED),
+        ({"clipboard_max_kb": 1}, m.Clipboard("x" * 1025), m.NoticeCode.CLIPBOARD_LARGE),
+        ({"clipboard_types": ["text"]}, m.ClipboardImage(b"png"), m.NoticeCode.CLIPBOARD_BLOCKED),
+    ):
+        assert gate.copied(message, Controls.of(OPEN_CONTROLS | change), 0) is why
 
 
 def test_what_is_missing_is_forbidden() -> None:
