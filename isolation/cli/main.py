@@ -262,6 +262,39 @@ def override(
     run(work)
 
 
+@users.command("unoverride")
+def unoverride(
+    user: User,
+    number: Annotated[int | None, typer.Option("--override", help="One override's number; all of them without it.")] = None,
+) -> None:
+    """Remove somebody's risk overrides."""
+    from isolation.store.audit import AuditLog
+    from isolation.store.risk import OverrideRepository
+
+    async def work() -> None:
+        async with context.opened_store(context.settings()) as store:
+            person = await context.one_person(store, user)
+            overrides = OverrideRepository(store)
+            wanted = [found for found in await overrides.list(person.key) if number is None or found.id == number]
+            if not wanted:
+                raise IsolationError(f"{person.email or person.oid} has no such override")
+            for found in wanted:
+                await AuditLog(store).record(
+                    audit.override_removed(
+                        at=SystemClock().now(),
+                        person=person.key,
+                        email=person.email,
+                        actor=context.operator(),
+                        override=found.id,
+                        level=found.level.value,
+                    )
+                )
+                await overrides.remove(found.id)
+                console.print(f"removed override {found.id} ({found.level.value}: {found.reason})", markup=False)
+
+    run(work)
+
+
 @users.command("show")
 def show(user: User) -> None:
     """Show what is known about somebody: profile, tags, overrides, sessions."""

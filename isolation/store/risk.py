@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.dialects import sqlite
 
-from isolation.audit.events import AuditEvent
+from isolation.audit.events import AuditEvent, provider_state
 from isolation.policy.facts import FOREVER, RiskLevel, UnknownReason
 from isolation.signals.model import RISK_PROVIDER, ProviderState, ProviderStatus, RiskOverride, RiskReading, RiskTag
 from isolation.store import audit, events
@@ -252,6 +252,9 @@ def _set_provider(connection: Connection, state: ProviderState, now: float, *, a
     row = sqlite.insert(provider_states).values(values)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=values))
     changed = before is None or before.status is not state.status
+    if changed:
+        entry = provider_state(at=now, provider=state.name, status=state.status.value, message=state.message)
+        audit.append(connection, entry)
     if changed or announce:
         events.append(connection, now, EventKind.PROVIDER_CHANGED, state.name, {"status": state.status.value})
     return changed

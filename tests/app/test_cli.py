@@ -303,6 +303,11 @@ def test_overrides(offline: Product, nora: str) -> None:
         "users", "override", "nora", "--risk", "none", "--for", "91d", "--reason", "x", status=1
     )
     assert [entry["kind"] for entry in offline.audit("--user", "nora")] == ["override-added"]
+    assert "no such override" in offline.cli("users", "unoverride", "nora", "--override", "999", status=1)
+    assert offline.cli("users", "unoverride", "nora").startswith("removed override 1 (none: checked by hand)")
+    assert "override 1" not in offline.cli("users", "show", "nora")
+    assert {entry["kind"] for entry in offline.audit("--user", "nora")} == {"override-added", "override-removed"}
+    assert "no such override" in offline.cli("users", "unoverride", "nora", status=1)
 
 
 @pytest.mark.parametrize("given", ["2 hours", "soon", "0m", "-5m", "h", "5", "1h30"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from isolation.audit.events import Kind
 from isolation.errors import StoreError
 from isolation.identity.principals import PersonRecord
 from isolation.policy.facts import RiskLevel, UnknownReason
 from isolation.signals.model import RISK_PROVIDER, ProviderStatus, RiskReading
+from isolation.store.audit import AuditLog
 from isolation.store.database import Store
 from isolation.store.people import PeopleRepository
 from isolation.store.risk import MAX_OVERRIDE_SECONDS, OverrideRepository, RiskRepository, TagRepository, read_risk
@@ -97,12 +99,15 @@ async def test_a_poll_that_arrives_late_does_not_undo_a_newer_one(store: Store, 
     assert await levels(store, "t/a") == ["high"]
 
 
-async def test_the_end_of_a_failure_concerns_everybody(risk: RiskRepository, clock: FakeClock, bus: Bus) -> None:
+async def test_the_end_of_a_failure_concerns_everybody(store: Store, risk: RiskRepository, clock: FakeClock, bus: Bus) -> None:
     await risk.replace_all({}, clock.now())
     await bus.news()
     assert await risk.set_provider_state(RISK_PROVIDER, "throttled", "429 from Graph", clock.now()) is True
     assert await risk.set_provider_state(RISK_PROVIDER, "throttled", "again", clock.now() + 1) is False
     assert await bus.heard() == [("provider-changed", RISK_PROVIDER)]
+    # An operator finds in the audit log when a provider went away, and when it came back; a repeat is no news.
+    entries = [entry for entry in await AuditLog(store).list() if entry.kind is Kind.PROVIDER_STATE]
+    assert [entry.outcome for entry in entries] == ["throttled", "ok"]
     state = await risk.provider_state()
     assert state is not None
     assert (state.status, state.message, state.last_success) == (ProviderStatus.THROTTLED, "again", clock.now())
