@@ -62,8 +62,45 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--capacity", type=int, default=8, help="sessions at once")
     parser.add_argument("--warm", type=int, default=1, help="browsers kept ready")
     parser.add_argument("--grace", type=float, default=None, help="seconds a session lives on without viewers")
+    parser.add_argument("--session-memory", type=int, default=3072, metavar="MIB", help="memory one session may use")
+    parser.add_argument("--session-disk", type=int, default=2048, metavar="MIB", help="disk one session may use")
+    parser.add_argument("--session-processes", type=int, default=200, metavar="N", help="processes one session may have")
+    parser.add_argument(
+        "--session-cores", type=float, default=1.5, metavar="N", help="processor cores one session may use at once"
+    )
+    parser.add_argument("--session-hours", type=float, default=24.0, metavar="H", help="how long one browser lives at most")
+    parser.add_argument(
+        "--free-memory", type=int, default=256, metavar="MIB", help="memory left free: with less, nobody new is taken in"
+    )
+    parser.add_argument(
+        "--drain-seconds", type=float, default=3600.0, metavar="S", help="when draining, end after this at the latest"
+    )
+    parser.add_argument("--hide", type=Path, action="append", default=[], metavar="DIR", help="a directory browsers must not see")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
     return parser.parse_args(given)
+
+
+def _drain(given: list[str]) -> int:
+    """Tell the node that uses a runtime directory to drain. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m renderer drain",
+        description="Let a renderer node of this machine take nobody new, and end when it is empty.",
+    )
+    parser.add_argument("--runtime-dir", type=Path, required=True, help="the node's runtime directory")
+    lock = parser.parse_args(given).runtime_dir / "lock"
+    try:
+        with lock.open("rb") as file:
+            # Only a running node holds the lock; the number of one that was killed may be somebody else's by now.
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.kill(int(file.read()), signal.SIGUSR1)
+                return 0
+    except (OSError, ValueError) as problem:
+        sys.stderr.write(f"the node cannot be told: {problem}\n")
+        return 1
+    sys.stderr.write(f"no node runs in {lock.parent}\n")
+    return 1
 
 
 def _token() -> str:
@@ -106,7 +143,24 @@ async def _parent_gone() -> None:
     loop.remove_reader(0)
 
 
+async def _drained(node: Node, told: asyncio.Event, seconds: float) -> None:
+    """Return when the node was told to drain and is empty, or has had its time. A router may tell it too."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in (told, node.draining)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    empty = node.drain()
+    try:
+        async with asyncio.timeout(seconds):
+            await empty.wait()
+    except TimeoutError:
+        log.warning("node.drain-timeout", extra={"leases": node.status().live})
+
+
 async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
+    from renderer.chromium.confine import probe
     from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
     from renderer.chromium.sandbox import check_sandbox
 
@@ -121,7 +175,10 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    engine = Engine(chromium, runtime_dir)
+    drain = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, drain.set)
+    confinement = await probe(chromium, runtime_dir, options.hide)
+    engine = Engine(chromium, runtime_dir, confinement)
     parent = asyncio.ensure_future(_parent_gone()) if options.exit_with_parent else None
     if parent is not None:
         parent.add_done_callback(lambda _: stop.set())
@@ -133,16 +190,36 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         await loading
         from renderer.node import Node
         from renderer.server import NodeServer
+        from renderer.watch import MIB, Limits
         from renderer.wire.control import GRACE_SECONDS
 
-        node = Node(engine, version, capacity=options.capacity, warm=options.warm, grace=options.grace or GRACE_SECONDS)
+        limits = Limits(
+            options.session_memory * MIB,
+            options.session_processes,
+            options.session_disk * MIB,
+            options.session_hours * 3600,
+            options.session_cores,
+        )
+        node = Node(
+            engine,
+            version,
+            capacity=options.capacity,
+            warm=options.warm,
+            grace=options.grace or GRACE_SECONDS,
+            limits=limits,
+            floor=options.free_memory * MIB,
+        )
         node.start()
         server = NodeServer(node, token)
         bound = await server.start(host.strip("[]") or "127.0.0.1", int(port))
         sys.stdout.write(json.dumps({"port": bound, "chromium": version}) + "\n")
         sys.stdout.flush()
-        log.info("node.ready", extra={"port": bound, "chromium": version, "capacity": options.capacity})
+        about = {"port": bound, "chromium": version, "capacity": options.capacity, "walls": confinement.walls.value}
+        log.info("node.ready", extra=about)
+        draining = asyncio.ensure_future(_drained(node, drain, options.drain_seconds))
+        draining.add_done_callback(lambda _: stop.set())
         await stop.wait()
+        draining.cancel()
         log.info("node.stopping")
     except (LaunchError, NoSandboxError) as problem:
         if stop.is_set():
@@ -164,6 +241,8 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
 def main(given: list[str] | None = None) -> int:
     """Run a node until it is told to stop. Returns the exit status."""
     arguments = sys.argv[1:] if given is None else given
+    if arguments[:1] == ["drain"]:
+        return _drain(arguments[1:])
     options = _arguments(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(_Json())
@@ -191,6 +270,8 @@ def main(given: list[str] | None = None) -> int:
     except BlockingIOError:
         log.critical("node.cannot-run", extra={"code": "busy", "why": f"another node uses {options.runtime_dir}"})
         return EXIT_CANNOT_RUN
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
     return asyncio.run(_run(options, chromium, _token()))
 
 

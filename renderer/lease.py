@@ -6,27 +6,29 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 
-from playwright.async_api import BrowserContext, Error, Page
+from playwright.async_api import BrowserContext, CDPSession, Error, Page
 
 from renderer.cdp import Tasks
+from renderer.chromium import priority, processes
 from renderer.chromium.egress import EgressError, present_credentials
-from renderer.chromium.launch import Chromium, LaunchError
+from renderer.chromium.launch import Chromium, LaunchError, kill
 from renderer.input.validate import Controls
 from renderer.location import split_address
 from renderer.page import Tab
 from renderer.viewer import Viewer
-from renderer.wire.control import Egress, LeaseCode
+from renderer.watch import DISK_EVERY, EndPage, EndSession, Limit, Limits, Watch
+from renderer.wire.control import LIMITS, Egress, LeaseCode
 from renderer.wire.messages import CloseCode, Hello, NoticeCode, Opened
 
 # ---------------------------------------------------------------- limits
 MAX_PAGES = 20  # tabs of one session; more is a page gone wild (or BrowserBox's limit, which nobody complained of)
 MAX_WAITING = 5  # windows of one tab that no viewer has taken yet
 FIRST_ADDRESS_SECONDS = 1.0  # how long a new window may take to have an address before it is announced without one
-MAX_MEMORY = 3 * 1024**3  # bytes of one session's processes: a laptop's browser with many heavy tabs
+PING_EVERY = 10  # looks between two questions to the browser itself
+HUNG_SECONDS = 20.0  # a browser that has not answered for so long is replaced; swapping machines take seconds
 
 log = logging.getLogger("renderer.lease")
 
@@ -42,6 +44,7 @@ class Lease:
         workers: Executor,
         encoders: Executor,
         ended: Callable[[Lease, LeaseCode], None],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.name = name
         self.chromium = chromium
@@ -57,6 +60,12 @@ class Lease:
         self._own: set[Page] = set()
         self._spare: Page | None = None  # made by start(): the first viewer need not wait for one
         self._creating = asyncio.Lock()
+        self._limits = limits
+        self._watch = Watch(limits, time.monotonic())
+        self._looks = 0
+        self._lowered: frozenset[int] = frozenset()
+        self._browser: CDPSession | None = None
+        self._asking = False
         chromium.browser.on("disconnected", lambda _: self.end(LeaseCode.CRASHED))
 
     async def start(self, egress: Egress) -> None:
@@ -169,7 +178,7 @@ class Lease:
         return any(tab.viewer is not None for tab in self.tabs.values())
 
     async def tend(self, grace: float) -> None:
-        """Look after the lease, every few seconds: pages whose viewers stayed away, sessions nobody came back to, memory."""
+        """Look after the lease, every few seconds: pages whose viewers stayed away, sessions nobody came back to."""
         now = time.monotonic()
         if self.watched:
             self.last_seen = now
@@ -177,20 +186,68 @@ class Lease:
                 await tab.close()
         elif now - self.last_seen > grace:
             self.end(LeaseCode.IDLE)
-            return
-        used = await self._memory()
-        if used > MAX_MEMORY:
-            log.warning("lease.memory", extra={"lease": self.name[:8], "bytes": used})
-            self.end(LeaseCode.CRASHED)
 
-    async def _memory(self) -> int:
+    async def look(self, census: processes.Census) -> None:
+        """Hold the session to its limits, and see that its browser and its pages answer: once a second."""
+        now = time.monotonic()
+        tree = census.tree(self.chromium.pid)
+        self._looks += 1
+        self._share(now, tree)
+        # Pages of one process stand still together while a dialog of one of them is open.
+        still = any(tab.observer.dialog_open for tab in self.tabs.values())
+        for tab in list(self.tabs.values()):
+            tab.check(now, still=still)
+        if self._looks % PING_EVERY == 0 and not self._asking:
+            self._asking = True
+            self._tasks.start(self._ask())
+        limit = self._watch.over(now, tree)
+        if limit is Limit.MEMORY:
+            await self._memory(now, tree)
+        elif limit is not None:
+            self._exceeded(limit, len(tree) if limit is Limit.PROCESSES else round(now - self._watch.started))
+        elif self._looks % DISK_EVERY == 0:
+            used = await asyncio.to_thread(processes.disk_usage, self.chromium.home)
+            if used > self._limits.disk:
+                self._exceeded(Limit.DISK, used)
+
+    def _share(self, now: float, tree: Sequence[processes.Process]) -> None:
+        busy = self._watch.busy(now, tree)
+        for pid in busy - self._lowered:
+            log.info("limit.processor", extra={"lease": self.name[:8], "pid": pid, "lowered": priority.lower(pid)})
+        for pid in self._lowered - busy:
+            priority.restore(pid)
+        self._lowered = busy
+
+    async def _memory(self, now: float, tree: Sequence[processes.Process]) -> None:
+        own, pages = await asyncio.to_thread(_measure, tree)
+        match self._watch.judge(now, own, pages):
+            case EndPage(pid, used):
+                # The page in it is shown as crashed, and loaded again.
+                log.warning("limit.page", extra={"lease": self.name[:8], "limit": "memory", "used": used, "pid": pid})
+                kill(pid)
+            case EndSession(limit, used):
+                self._exceeded(limit, used)
+            case None:
+                pass
+
+    def _exceeded(self, limit: Limit, used: int) -> None:
+        log.warning("limit.session", extra={"lease": self.name[:8], "limit": limit.value, "used": used})
+        self.end(LeaseCode(limit.value))
+
+    async def _ask(self) -> None:
+        """Ask the browser for a sign of life; without one, it is replaced."""
         try:
-            session = await self.chromium.browser.new_browser_cdp_session()
-            answer = await session.send("SystemInfo.getProcessInfo")
-            await session.detach()
+            async with asyncio.timeout(HUNG_SECONDS):
+                if self._browser is None:
+                    self._browser = await self.chromium.browser.new_browser_cdp_session()
+                await self._browser.send("Browser.getVersion")
+        except TimeoutError:
+            log.error("browser.hung", extra={"lease": self.name[:8], "pid": self.chromium.pid})
+            self.end(LeaseCode.HUNG)
         except Error:
-            return 0
-        return sum(_resident(int(process["id"])) for process in answer["processInfo"])
+            log.debug("browser.gone")  # its end is reported elsewhere
+        finally:
+            self._asking = False
 
     def end(self, code: LeaseCode) -> None:
         """End the session's browser from our side's view; :class:`renderer.node.Node` then ends the process."""
@@ -198,19 +255,17 @@ class Lease:
             return
         self.over = True
         self._tasks.close()
-        close = CloseCode.BROWSER_CRASHED if code is LeaseCode.CRASHED else CloseCode.SESSION_ENDED
+        close = CloseCode.SESSION_ENDED
+        if code in {LeaseCode.CRASHED, LeaseCode.HUNG}:
+            close = CloseCode.BROWSER_CRASHED
+        elif code in LIMITS:
+            close = CloseCode.LIMIT_REACHED
         for tab in list(self.tabs.values()):
             tab.end(close)
         self.tabs.clear()
         self._ended(self, code)
 
 
-def _resident(pid: int) -> int:
-    """Return the bytes only this process holds in memory (anonymous pages: shared code would be counted many times)."""
-    try:
-        for line in Path("/proc", str(pid), "status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return 0
-    return 0
+def _measure(tree: Sequence[processes.Process]) -> tuple[dict[int, int], frozenset[int]]:
+    own = {process.pid: processes.own_memory(process.pid) for process in tree}
+    return own, frozenset(pid for pid in own if processes.is_page(pid))

@@ -14,12 +14,28 @@ from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, children
 from renderer.chromium.pool import Pool
+from renderer.chromium.processes import available_memory, take_census
 from renderer.input.validate import Controls
 from renderer.lease import Lease
-from renderer.wire.control import GRACE_SECONDS, FromNode, LeaseCode, LeaseReport, LeaseState, NodeStatus, StartLease
+from renderer.watch import MIB, WATCH_SECONDS, Limits
+from renderer.wire.control import (
+    GRACE_SECONDS,
+    FromNode,
+    LeaseCode,
+    LeaseReport,
+    LeaseState,
+    NodeState,
+    NodeStatus,
+    Prepare,
+    StartLease,
+)
 
 # ---------------------------------------------------------------- limits
 TEND_SECONDS = 5.0  # between two looks at every lease
+FLOOR = (
+    256 * MIB
+)  # bytes of memory left to the machine: what a browser of its own takes from the start, and room for those that run
+WARM_MEMORY = 128 * MIB  # what a browser takes that nobody uses yet
 ENCODERS = 2  # threads for large pictures, beside one worker per core
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -29,11 +45,27 @@ log = logging.getLogger("renderer.node")
 class Node:
     """All leases of this node. ``tell`` reaches every connected router."""
 
-    def __init__(self, engine: Engine, version: str, *, capacity: int, warm: int, grace: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        version: str,
+        *,
+        capacity: int,
+        warm: int,
+        grace: float = GRACE_SECONDS,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        floor: int = FLOOR,
+    ) -> None:
+        """``floor``: bytes of memory that are left free: with less, nobody new is taken in."""
         self._engine = engine
         self._version = version
         self._capacity = capacity
         self._grace = grace
+        self._limits = limits
+        self._floor = floor
+        self._low = False
+        self.draining = asyncio.Event()  # set when the node was told to take nobody new
+        self._drained = asyncio.Event()
         self._tasks = Tasks("node")
         self._leases: dict[str, Lease] = {}
         self._starting: dict[str, asyncio.Task[LeaseReport]] = {}
@@ -42,7 +74,7 @@ class Node:
         self._encoders = ThreadPoolExecutor(ENCODERS, "encoder")
         self._listeners: set[Callable[[FromNode], None]] = set()
         self._last_status: NodeStatus | None = None
-        self._pool = Pool(engine, warm, self._changed)
+        self._pool = Pool(engine, warm, self._changed, self._may_warm)
         self._stopping = False
 
     def start(self) -> None:
@@ -50,6 +82,7 @@ class Node:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._engine.lost = self._driver_lost
         self._tasks.start(self._tend())
+        self._tasks.start(self._watch())
 
     def _driver_lost(self) -> None:
         self._pool.lose()
@@ -69,10 +102,39 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return how full the node is."""
-        return NodeStatus(len(self._leases) + len(self._starting), len(self._pool), self._capacity, self._version)
+        return NodeStatus(self._live, len(self._pool), self._capacity, self._version, self._state)
+
+    @property
+    def _live(self) -> int:
+        return len(self._leases) + len(self._starting)
+
+    @property
+    def _state(self) -> NodeState:
+        if self.draining.is_set():
+            return NodeState.DRAINING
+        return NodeState.LOW_MEMORY if self._low else NodeState.OPEN
+
+    def prepare(self, order: Prepare) -> None:
+        """Keep browsers ready for a gateway, before anybody waits for one."""
+        self._pool.prepare(Proxy(order.host, order.port, order.spki))
+
+    def drain(self) -> asyncio.Event:
+        """Take no new leases from now on. Returns the event that is set when the last one has ended."""
+        if not self.draining.is_set():
+            log.info("node.draining", extra={"leases": self._live})
+            self.draining.set()
+            self._pool.empty()
+            self._changed()
+        return self._drained
+
+    def _may_warm(self) -> bool:
+        """Say whether a browser may be started that nobody has asked for yet."""
+        return self._state is NodeState.OPEN and available_memory() > self._floor + WARM_MEMORY
 
     def _changed(self) -> None:
         status = self.status()
+        if self.draining.is_set() and not self._live:
+            self._drained.set()
         if status != self._last_status:
             self._last_status = status
             self._tell(status)
@@ -91,7 +153,9 @@ class Node:
         """Start a lease, or give a live one new controls. Two orders for one lease share one start."""
         running = self._starting.get(order.lease)
         if running is None and order.lease not in self._leases:
-            if self._stopping or len(self._leases) + len(self._starting) >= self._capacity:
+            self._low = available_memory() < self._floor
+            if self._stopping or self._state is not NodeState.OPEN or self._live >= self._capacity:
+                self._changed()
                 return LeaseReport(order.lease, LeaseState.FAILED, LeaseCode.NO_CAPACITY)
             running = asyncio.ensure_future(self._start(order))
             self._starting[order.lease] = running
@@ -110,7 +174,8 @@ class Node:
         egress = order.egress
         try:
             chromium = await self._pool.take(Proxy(egress.host, egress.port, egress.spki), order.scale)
-            lease = Lease(order.lease, chromium, Controls.of(order.controls), self._workers, self._encoders, self._lease_ended)
+            controls = Controls.of(order.controls)
+            lease = Lease(order.lease, chromium, controls, self._workers, self._encoders, self._lease_ended, self._limits)
             try:
                 await lease.start(egress)
             except BaseException:
@@ -163,7 +228,18 @@ class Node:
             await asyncio.sleep(min(TEND_SECONDS, self._grace / 4))
             for lease in list(self._leases.values()):
                 await lease.tend(self._grace)
+            self._pool.tend()
             reap()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self._low = available_memory() < self._floor
+            self._changed()
+            if self._leases:
+                census = await asyncio.to_thread(take_census)
+                for lease in list(self._leases.values()):
+                    await lease.look(census)
 
     async def stop(self) -> None:
         """End every lease and every browser."""

@@ -201,6 +201,11 @@ class Observer:
         self._dialog = (shown, dialog)
         self._tab.send(shown)
 
+    @property
+    def dialog_open(self) -> bool:
+        """Whether the page stands still because a dialog waits for its answer."""
+        return self._dialog is not None
+
     async def answer_dialog(self, number: int, *, accept: bool, text: str) -> None:
         """Answer the open dialog (an answer to another one is late and means nothing)."""
         if self._dialog is None or self._dialog[0].id != number:

@@ -54,6 +54,12 @@ WIRING_SECONDS = 10.0  # how long a page may take to answer our first commands
 MAX_RELOADS = 3  # after so many crashes within CRASH_SECONDS the page is given up
 CRASH_SECONDS = 60.0
 CLOSE_SECONDS = 0.05  # see Tab._take
+PING_SECONDS = 5.0  # between two questions to a page that is looked at
+HUNG_SECONDS = (
+    8.0  # a page that has not answered for so long hangs: heavy apps are silent for two or three seconds while they start
+)
+HUNG_AGAIN_SECONDS = 30.0  # until the person is told again
+STUCK_SECONDS = 2.0  # what a page that is to be loaded again gets to answer in, before its process is ended
 COPY_SECONDS = 5.0  # text counts as copied by the person when input or a request came so shortly before
 
 log = logging.getLogger("renderer.page")
@@ -89,6 +95,7 @@ class Tab:
         self._size = (1280, 800)
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
+        self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
         self._ended = False
         self._take(page)
 
@@ -99,6 +106,9 @@ class Tab:
         self.dispatcher: Dispatcher | None = None
         self.pump: FramePump | None = None
         self._wired = asyncio.Event()
+        self._asked = time.monotonic()  # when the page was last asked for a sign of life
+        self._asking = False
+        self._told = 0.0  # when the person was last told that it gives none
         # A dying browser first closes its pages; whether it is the page or the browser that went shows a moment later.
         page.on("close", self._closing)
         page.on("crash", lambda _: self._page_crashed(page))
@@ -217,9 +227,11 @@ class Tab:
                 if self._size == (width, height):
                     await self._resize()
             case Navigate(path):
-                await self.navigate(viewer.origin + path)
+                if not await self._unstick(viewer.origin + path):
+                    await self.navigate(viewer.origin + path)
             case Reload(hard):
-                await cdp.send("Page.reload", {"ignoreCache": hard})
+                if not await self._unstick(self.observer.url):
+                    await cdp.send("Page.reload", {"ignoreCache": hard})
             case Stop():
                 await cdp.send("Page.stopLoading")
             case History(delta):
@@ -231,6 +243,43 @@ class Tab:
         """Go to an address (checked by the caller to be on an app's origin)."""
         await self.ready()
         await self.observer.cdp.send("Page.navigate", {"url": url})
+
+    # ------------------------------------------------------------ signs of life
+
+    def check(self, now: float, *, still: bool) -> None:
+        """Ask a page that is looked at whether it still answers, and tell the person when it does not. ``still``: a dialog holds it."""
+        if self.viewer is None or still or not self._wired.is_set():
+            self._asked = max(self._asked, now - PING_SECONDS)
+            return
+        if not self._asking:
+            if now - self._asked >= PING_SECONDS:
+                self._asked = now
+                self.tasks.start(self._ping())
+        elif now - self._asked >= HUNG_SECONDS and now - self._told >= HUNG_AGAIN_SECONDS:
+            self._told = now
+            log.warning("page.hung", extra={"page": self.name})
+            self.notice(NoticeCode.PAGE_HUNG)
+
+    async def _ping(self) -> None:
+        self._asking = True
+        try:
+            await self.observer.cdp.send("Runtime.evaluate", {"expression": "0"})
+        finally:
+            self._asking, self._told = False, 0.0
+
+    async def _unstick(self, url: str) -> bool:
+        """End the process of a page that hangs; a fresh one opens ``url`` in its place. False: it answers, and can go there by itself."""
+        if not self._asking or self.observer.dialog_open:
+            return False
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self.observer.cdp.send("Runtime.evaluate", {"expression": "0"})
+        except TimeoutError:
+            log.warning("page.restarted", extra={"page": self.name})
+            self._restart = url
+            await self.observer.cdp.send("Page.crash")
+            return True
+        return False
 
     async def _focus(self, viewer: Viewer, *, visible: bool) -> None:
         changed = viewer.visible is not visible
@@ -306,16 +355,19 @@ class Tab:
         if page is not self.page or self._ended:
             return
         now = time.monotonic()
-        self._crashes = [at for at in self._crashes if now - at < CRASH_SECONDS] + [now]
-        log.warning("page.crashed", extra={"page": self.name, "times": len(self._crashes)})
-        self.notice(NoticeCode.PAGE_CRASHED)
-        recover = len(self._crashes) <= MAX_RELOADS
+        recover = True
+        if not self._restart:
+            self._crashes = [at for at in self._crashes if now - at < CRASH_SECONDS] + [now]
+            log.warning("page.crashed", extra={"page": self.name, "times": len(self._crashes)})
+            self.notice(NoticeCode.PAGE_CRASHED)
+            recover = len(self._crashes) <= MAX_RELOADS
         # Not among the page's own tasks: they end with the crashed process.
         self._recovery = asyncio.ensure_future(self._recover(page) if recover else self.close())
 
     async def _recover(self, crashed: Page) -> None:
         """Put a fresh page in the crashed one's place, at the same address, for the same viewer."""
-        url, viewer = self.observer.url, self.viewer
+        url, viewer = self._restart or self.observer.url, self.viewer
+        self._restart = ""
         mac = self.dispatcher.mac if self.dispatcher is not None else False
         try:
             fresh = await self.host.new_page()

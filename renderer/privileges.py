@@ -8,9 +8,11 @@ Started as an ordinary user, nothing happens.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
+import resource
 import shutil
 import stat
 import sys
@@ -28,6 +30,8 @@ KEPT = frozenset(
     {"PATH", "LANG", "LC_ALL", "TZ", "PYTHONUNBUFFERED", "PYTHONWARNINGS", "ISOLATION_CHROMIUM", "ISOLATION_NODE_TOKEN"}
 )
 KEPT_PREFIXES = ("PLAYWRIGHT_",)
+
+_ORDINARY_PRIORITY = 20  # as setrlimit(2) counts: nice 0
 
 _CLONE_NEWNS = 0x00020000  # linux/sched.h
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = (
@@ -219,6 +223,9 @@ def _cover(shut: Mapping[Path, Path | None], readable: Sequence[Path], writable:
 def _become(setpriv: str, who: Identity, arguments: Sequence[str], runtime_dir: Path) -> NoReturn:
     os.chdir("/")
     os.umask(0o077)
+    # Lets the account take back what it did to the priority of its own processes (see renderer.chromium.priority), and no more.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NICE, (_ORDINARY_PRIORITY, _ORDINARY_PRIORITY))
     command = [
         setpriv,
         f"--reuid={who.uid}",

@@ -121,7 +121,7 @@ class LeaseService:
         idle_seconds: float | None = IDLE_SECONDS,
     ) -> None:
         """``idle_seconds``: None leaves idle leases to the nodes, as several workers must: each sees its own viewers only."""
-        self._pool = NodePool(tuple(nodes), on_ended=self._node_ended)
+        self._pool = NodePool(tuple(nodes), egress=egress, on_ended=self._node_ended)
         self._book = book
         self._audit = audit
         self._egress = egress

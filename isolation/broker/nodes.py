@@ -17,10 +17,21 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 from websockets.typing import Subprotocol
 
-from isolation.broker.model import NodeAddress
+from isolation.broker.model import EgressAddress, NodeAddress
 from isolation.errors import BrokerError
 from renderer.wire.codec import encode
-from renderer.wire.control import SUBPROTOCOL, EndLease, LeaseCode, LeaseReport, LeaseState, NodeStatus, StartLease, ToNode
+from renderer.wire.control import (
+    SUBPROTOCOL,
+    EndLease,
+    LeaseCode,
+    LeaseReport,
+    LeaseState,
+    NodeState,
+    NodeStatus,
+    Prepare,
+    StartLease,
+    ToNode,
+)
 from renderer.wire.control_codec import MAX_CONTROL_BYTES, PageAddress, decode_from_node, encode_control
 from renderer.wire.fields import WireError
 from renderer.wire.frames import MAX_FRAME_BYTES
@@ -90,10 +101,17 @@ class NodeLink:
     """The control connection to one node. ``run`` keeps it open until cancelled."""
 
     def __init__(
-        self, address: NodeAddress, *, on_ended: Callable[[str, LeaseCode], None], on_lost: Callable[[str], None] | None = None
+        self,
+        address: NodeAddress,
+        *,
+        prepare: Prepare,
+        on_ended: Callable[[str, LeaseCode], None],
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
+        """``prepare`` is said on every connection: the gateway that browsers are kept ready for."""
         self.address = address
         self.status: NodeStatus | None = None
+        self._prepare = prepare
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._connection: ClientConnection | None = None
@@ -108,7 +126,9 @@ class NodeLink:
     @property
     def free(self) -> int:
         """Return how many more leases the node takes, as far as it has said."""
-        return 0 if self.status is None else max(0, self.status.capacity - self.status.live - len(self._starting))
+        if self.status is None or self.status.state is not NodeState.OPEN:
+            return 0
+        return max(0, self.status.capacity - self.status.live - len(self._starting))
 
     @property
     def changed(self) -> asyncio.Event:
@@ -123,10 +143,11 @@ class NodeLink:
                 async with self._open("/control", MAX_CONTROL_BYTES) as connection:
                     log.info("node.up", node=self.address.name)
                     self._connection = connection
+                    await self._say(self._prepare)
                     async for text in connection:
                         self._heard(text)
                         wait = FIRST_BACK_OFF
-            except (WebSocketException, WireError, OSError, TimeoutError) as error:
+            except (WebSocketException, WireError, OSError, TimeoutError, BrokerError) as error:
                 if wait < LAST_BACK_OFF:  # told a few times, not for ever
                     log.warning("node.unreachable", node=self.address.name, error=type(error).__name__, retry_in=wait)
             finally:
@@ -236,8 +257,13 @@ class NodeLink:
 class NodePool:
     """All configured nodes. ``run`` keeps their control connections open."""
 
-    def __init__(self, addresses: tuple[NodeAddress, ...], *, on_ended: Callable[[str, LeaseCode], None]) -> None:
-        self.links: Mapping[str, NodeLink] = {address.name: NodeLink(address, on_ended=on_ended) for address in addresses}
+    def __init__(
+        self, addresses: tuple[NodeAddress, ...], *, egress: EgressAddress, on_ended: Callable[[str, LeaseCode], None]
+    ) -> None:
+        prepare = Prepare(egress.host, egress.port, egress.spki)
+        self.links: Mapping[str, NodeLink] = {
+            address.name: NodeLink(address, prepare=prepare, on_ended=on_ended) for address in addresses
+        }
 
     async def run(self) -> None:
         """Keep every control connection open until cancelled."""

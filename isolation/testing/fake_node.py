@@ -22,12 +22,15 @@ from renderer.wire import messages as m
 from renderer.wire.codec import decode_to_renderer, encode
 from renderer.wire.control import (
     SUBPROTOCOL,
+    Drain,
     EndLease,
     FromNode,
     LeaseCode,
     LeaseReport,
     LeaseState,
+    NodeState,
     NodeStatus,
+    Prepare,
     StartLease,
 )
 from renderer.wire.control_codec import decode_to_node, encode_control, parse_page_target
@@ -124,6 +127,8 @@ class FakeNode:
         self.port = port
         self.starts: list[StartLease] = []
         self.ends: list[str] = []
+        self.prepared: list[Prepare] = []
+        self.state = NodeState.OPEN
         self.leases: dict[str, StartLease] = {}
         self.pages: dict[str, FakePage] = {}
         self.refuse_with: LeaseCode | None = None
@@ -180,6 +185,17 @@ class FakeNode:
                 await page.viewer.close()
         await self._tell(LeaseReport(lease, LeaseState.ENDED, LeaseCode.CRASHED))
 
+    async def become(self, state: NodeState) -> None:
+        """Take new leases, or none, from now on; the router is told."""
+        self.state = state
+        await self._tell(self._status())
+
+    async def free(self, lease: str) -> None:
+        """End a lease by itself, as when nobody came back to it."""
+        self.leases.pop(lease, None)
+        await self._tell(LeaseReport(lease, LeaseState.ENDED, LeaseCode.IDLE))
+        await self._tell(self._status())
+
     def page(self) -> FakePage:
         """Return the newest page."""
         return list(self.pages.values())[-1]
@@ -226,10 +242,16 @@ class FakeNode:
                     await self._tell(LeaseReport(order.lease, LeaseState.ENDED, LeaseCode.TOLD))
                     await self._tell(self._status())
                 continue
+            if isinstance(order, Prepare):
+                self.prepared.append(order)
+                continue
+            if isinstance(order, Drain):
+                await self.become(NodeState.DRAINING)
+                continue
             self.starts.append(order)
             if self.silent:
                 continue
-            full = order.lease not in self.leases and len(self.leases) >= self.capacity
+            full = order.lease not in self.leases and (len(self.leases) >= self.capacity or self.state is not NodeState.OPEN)
             refusal = self.refuse_with or (LeaseCode.NO_CAPACITY if full else None)
             if refusal is not None:
                 await connection.send(encode_control(LeaseReport(order.lease, LeaseState.FAILED, refusal)))
@@ -267,4 +289,4 @@ class FakeNode:
                 self._controls.discard(connection)
 
     def _status(self) -> NodeStatus:
-        return NodeStatus(len(self.leases), 0, self.capacity, "156.0.0.0")
+        return NodeStatus(len(self.leases), 0, self.capacity, "156.0.0.0", self.state)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Error, Playwright, async_playwright
 
+from renderer.chromium import processes
+from renderer.chromium.confine import Confinement, Walls
 from renderer.chromium.flags import Proxy, command_line
 
 # ---------------------------------------------------------------- limits
@@ -41,7 +43,7 @@ class NoSandboxError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chromium:
-    """A running browser and what must be cleaned up after it. ``pid`` leads its own process group."""
+    """A running browser and what must be cleaned up after it. ``pid`` leads its process group; where it ends, everything of the browser does."""
 
     browser: Browser
     pid: int
@@ -57,7 +59,7 @@ class Chromium:
 
 def children(proc: Path = Path("/proc")) -> list[int]:
     """Return the processes this one has started and those it inherited."""
-    return [int(pid) for pid in (proc / "self" / "task" / str(os.getpid()) / "children").read_text().split()]
+    return processes.children(os.getpid(), proc)
 
 
 def private_directory(runtime_dir: Path) -> Path:
@@ -94,11 +96,13 @@ def environment(home: Path) -> dict[str, str | float | bool]:
 class Engine:
     """Playwright's driver and the browsers it starts. One per node. ``lost`` is called when the driver dies, and its browsers with it."""
 
-    def __init__(self, executable: Path, runtime_dir: Path) -> None:
+    def __init__(self, executable: Path, runtime_dir: Path, confinement: Confinement = Confinement(Walls.NONE)) -> None:  # noqa: B008 - frozen
         self.executable = executable
         self.runtime_dir = runtime_dir
+        self.confinement = confinement
         self.lost: Callable[[], None] = lambda: None
         self._playwright: Playwright | None = None
+        self._driver_pid = 0
         self._driver: int | None = None  # a descriptor of the driver's process
         self._starting = asyncio.Lock()
 
@@ -110,6 +114,7 @@ class Engine:
         # Playwright does not say when its driver ends; the kernel does.
         driver = next((pid for pid in children() if pid not in before), None)
         if driver is not None:
+            self._driver_pid = driver
             self._driver = os.pidfd_open(driver)
             asyncio.get_running_loop().add_reader(self._driver, self._driver_ended)
 
@@ -143,16 +148,18 @@ class Engine:
         if driver is None:
             raise LaunchError("the driver does not run")
         home = private_directory(self.runtime_dir)
+        program, arguments = self.confinement.wrap(self.executable, command_line(home / "profile", proxy, scale), home)
         try:
             browser = await driver.chromium.launch(
-                executable_path=self.executable,
-                args=command_line(home / "profile", proxy, scale),
+                executable_path=program,
+                args=arguments,
                 ignore_default_args=True,
                 chromium_sandbox=True,
                 handle_sigint=False,
                 handle_sigterm=False,
                 handle_sighup=False,
                 timeout=LAUNCH_SECONDS * 1000,
+                downloads_path=home / "downloads",  # Chromium writes nowhere else
                 env=environment(home),
             )
         except Error as problem:
@@ -161,16 +168,17 @@ class Engine:
             if any(sign in said for sign in _NO_SANDBOX_SIGNS):
                 raise NoSandboxError(how_to_allow_sandbox()) from problem
             raise LaunchError(" ".join(said.split())[:500]) from problem
-        try:
-            session = await browser.new_browser_cdp_session()
-            processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
-            pid = next(int(process["id"]) for process in processes if process["type"] == "browser")
-            await session.detach()
-        except (Error, KeyError, StopIteration) as problem:
+        pid = self._leader(home)
+        if pid is None or not browser.is_connected():
             await _close(browser)
             shutil.rmtree(home, ignore_errors=True)
-            raise LaunchError("Chromium ended while it started") from problem
+            raise LaunchError("Chromium ended while it started")
         return Chromium(browser, pid, home, proxy, scale)
+
+    def _leader(self, home: Path) -> int | None:
+        """Return the process that the driver started for a private directory: Chromium itself, or what holds its namespaces."""
+        name = os.fsencode(home)
+        return next((pid for pid in processes.children(self._driver_pid) if name in processes.command(pid)), None)
 
     async def end(self, chromium: Chromium) -> None:
         """End a Chromium for certain: ask, then kill its process group; then remove its directory."""
@@ -194,6 +202,15 @@ def kill_group(pid: int) -> bool:
     """Kill a browser and what it started. False: there was nothing left."""
     try:
         os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def kill(pid: int) -> bool:
+    """Kill one process of a browser. False: it was gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -1,13 +1,14 @@
 """Warm browsers: started, and not yet anybody's.
 
-A browser's gateway and scale are fixed at its start, so the pool warms what was asked for last; a browser that was started for another
-gateway is ended, never handed out.
+A browser's gateway and scale are fixed at its start, so the pool warms for the gateway that a router named last; a browser that was started for
+another gateway is ended, never handed out. One that waited long is replaced; none is warmed while memory is short.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +20,9 @@ from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxErr
 
 # ---------------------------------------------------------------- limits
 RETRY_SECONDS = 5.0  # between attempts to warm a browser when starting fails
+WARM_LIFE_SECONDS = (
+    3600.0  # a browser that waits longer is replaced: it gathers memory, and may be older than Chromium on the disk
+)
 WARM_SCALE = 100  # most screens; others start cold, in a quarter of a second
 
 log = logging.getLogger("renderer.pool")
@@ -27,10 +31,15 @@ log = logging.getLogger("renderer.pool")
 class Pool:
     """Up to ``warm`` browsers kept ready. ``changed`` is called when their number changes."""
 
-    def __init__(self, engine: Engine, warm: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, warm: int, changed: Callable[[], None], allowed: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Keep ``warm`` browsers. ``allowed`` is asked before each that nobody waits for."""
         self._engine = engine
         self._wanted = warm
         self._changed = changed
+        self._allowed = allowed
+        self._born: dict[Chromium, float] = {}
         self._ready: list[Chromium] = []
         self._proxy: Proxy | None = None
         self._tasks = Tasks("pool")
@@ -42,16 +51,40 @@ class Pool:
 
     async def take(self, proxy: Proxy, scale: int) -> Chromium:
         """Return a browser for one session; the pool fills up again behind it. Raises LaunchError or NoSandboxError."""
-        if proxy != self._proxy:
-            self._proxy = proxy
-            for stale in self._ready:
-                self._tasks.start(self._engine.end(stale))
-            self._ready.clear()
+        self._serve(proxy)
         chromium = self._ready.pop() if scale == WARM_SCALE and self._ready else None
         if chromium is None or not chromium.browser.is_connected():
             chromium = await self._engine.launch(proxy, scale)
         self._changed()
         return chromium
+
+    def prepare(self, proxy: Proxy) -> None:
+        """Keep browsers ready for this gateway from now on."""
+        self._serve(proxy)
+        self.fill()
+
+    def _serve(self, proxy: Proxy) -> None:
+        if proxy != self._proxy:
+            self._proxy = proxy
+            self._drop(list(self._ready))
+
+    def _drop(self, browsers: list[Chromium]) -> None:
+        for chromium in browsers:
+            self._ready.remove(chromium)
+            self._tasks.start(self._engine.end(chromium))
+        if browsers:
+            self._changed()
+
+    def empty(self) -> None:
+        """Keep none ready from now on: the node is about to end."""
+        self._wanted = 0
+        self._drop(list(self._ready))
+
+    def tend(self) -> None:
+        """Replace browsers that waited long, and start those that memory did not allow before."""
+        now = time.monotonic()
+        self._drop([chromium for chromium in self._ready if now - self._born[chromium] > WARM_LIFE_SECONDS])
+        self.fill()
 
     def fill(self) -> None:
         """Start what is missing, in the background. Called when a session has begun, so that warming never competes with somebody waiting."""
@@ -61,7 +94,7 @@ class Pool:
 
     async def _fill(self) -> None:
         try:
-            while len(self._ready) < self._wanted and not self._closed:
+            while len(self._ready) < self._wanted and not self._closed and self._allowed():
                 proxy = self._proxy
                 try:
                     chromium = await self._engine.launch(proxy, WARM_SCALE)
@@ -74,23 +107,19 @@ class Pool:
                     continue
                 chromium.browser.on("disconnected", partial(self._lost, chromium))
                 self._ready.append(chromium)
+                self._born = {warm: self._born.get(warm, time.monotonic()) for warm in self._ready}
                 self._changed()
         finally:
             self._filling = False
 
     def _lost(self, chromium: Chromium, _: Browser) -> None:
         if chromium in self._ready:
-            self._ready.remove(chromium)
-            self._tasks.start(self._engine.end(chromium))
-            self._changed()
+            self._drop([chromium])
             self.fill()
 
     def lose(self) -> None:
         """All browsers are dead: their driver died."""
-        for chromium in list(self._ready):
-            self._ready.remove(chromium)
-            self._tasks.start(self._engine.end(chromium))
-        self._changed()
+        self._drop(list(self._ready))
 
     async def close(self) -> None:
         """End every browser that is nobody's."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import Error
 
+from renderer.chromium import processes
 from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, how_to_allow_sandbox
 
 _SECCOMP_FILTER = "2"  # proc_pid_status(5)
@@ -22,13 +23,13 @@ async def check_sandbox(engine: Engine) -> str:
     try:
         page = await chromium.browser.new_page()
         await page.set_content("<p>sandbox</p>")
-        session = await chromium.browser.new_browser_cdp_session()
-        processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
-        renderers = [int(process["id"]) for process in processes if process["type"] == "renderer"]
-        if not renderers:
+        inside = [process.pid for process in processes.take_census().tree(chromium.pid)]
+        browser = processes.browser_of(inside)
+        pages = [pid for pid in inside if processes.is_page(pid)]
+        if not pages:
             raise LaunchError("Chromium runs no page process")
-        for pid in renderers:
-            problem = unsandboxed(pid)
+        for pid in pages:
+            problem = unsandboxed(pid, beside=str(browser))
             if problem:
                 raise NoSandboxError(f"{how_to_allow_sandbox()} (found: {problem})")
         return chromium.version
@@ -38,12 +39,15 @@ async def check_sandbox(engine: Engine) -> str:
         await engine.end(chromium)
 
 
-def unsandboxed(pid: int, proc: Path = Path("/proc")) -> str:
-    """Return what is missing from a process's sandbox, "" for nothing: a seccomp filter, no new privileges, namespaces of its own, no root."""
+def unsandboxed(pid: int, proc: Path = processes.PROC, *, beside: str = "self") -> str:
+    """Return what is missing from a process's sandbox, "" for nothing: a seccomp filter, no new privileges, namespaces of its own, no root.
+
+    ``beside``: the process whose namespaces it must not share, its browser: the walls around a session are none around its pages.
+    """
     try:
         status = dict(line.split(":", 1) for line in (proc / str(pid) / "status").read_text().splitlines() if ":" in line)
         shared = [
-            name for name in _NAMESPACES if os.readlink(proc / str(pid) / "ns" / name) == os.readlink(proc / "self" / "ns" / name)
+            name for name in _NAMESPACES if os.readlink(proc / str(pid) / "ns" / name) == os.readlink(proc / beside / "ns" / name)
         ]
     except OSError as problem:
         return f"the process cannot be inspected: {problem.strerror}"
@@ -55,5 +59,5 @@ def unsandboxed(pid: int, proc: Path = Path("/proc")) -> str:
     if "0" in status.get("Uid", "0").split():
         missing.append("runs as root")
     if shared:
-        missing.append(f"shares the {', '.join(shared)} namespace with the node")
+        missing.append(f"shares the {', '.join(shared)} namespace with its browser")
     return ", ".join(missing)

@@ -41,8 +41,24 @@ class LeaseCode(StrEnum):
     LAUNCH_FAILED = "launch-failed"
     NO_SANDBOX = "no-sandbox"
     CRASHED = "crashed"
+    HUNG = "hung"  # its browser did not answer any more
     IDLE = "idle"
     TOLD = "told"
+    MEMORY = "memory"  # more than one session may use, as are the next three
+    PROCESSES = "processes"
+    DISK = "disk"
+    TIME = "time"
+
+
+LIMITS = frozenset({LeaseCode.MEMORY, LeaseCode.PROCESSES, LeaseCode.DISK, LeaseCode.TIME})
+
+
+class NodeState(StrEnum):
+    """Whether a node takes new leases."""
+
+    OPEN = "open"
+    DRAINING = "draining"  # it was told to end; its leases go on
+    LOW_MEMORY = "low-memory"  # the machine has less memory left than the node leaves free
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,20 @@ class EndLease:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """``{"op": "prepare", "host": …, "port": …, "spki": …}``: the gateway of leases to come, so that browsers can be kept ready for them."""
+
+    host: str
+    port: int
+    spki: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """``{"op": "drain"}``: take no new leases, and end when the last one has."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseReport:
     """``{"op": "lease", "lease": …, "state": …, "code": …}``: answer to a start, and unasked when a lease ends."""
 
@@ -87,13 +117,14 @@ class LeaseReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """``{"op": "status", "live": …, "warm": …, "capacity": …, "chromium": "156.0…"}``: on connect and on every change."""
+    """``{"op": "status", "live": …, "warm": …, "capacity": …, "chromium": "156.0…", "state": …}``: on connect and on every change."""
 
     live: int
     warm: int
     capacity: int
     chromium: str
+    state: NodeState = NodeState.OPEN
 
 
-ToNode = StartLease | EndLease
+ToNode = StartLease | EndLease | Prepare | Drain
 FromNode = LeaseReport | NodeStatus

@@ -38,13 +38,15 @@ _SHAPES: Mapping[str, tuple[type, Mapping[str, Field]]] = {
         {"lease": _LEASE, "egress": _EGRESS, "controls": ControlsField(), "scale": integer(100, 400)},
     ),
     "end": (c.EndLease, {"lease": _LEASE}),
+    "prepare": (c.Prepare, {"host": text(MAX_NAME, least=1), "port": integer(1, 65_535), "spki": text(MAX_SPKI)}),
+    "drain": (c.Drain, {}),
     "lease": (
         c.LeaseReport,
         {"lease": _LEASE, "state": Keyword(c.LeaseState), "code": Keyword(c.LeaseCode)},
     ),
     "status": (
         c.NodeStatus,
-        {"live": _COUNT, "warm": _COUNT, "capacity": _COUNT, "chromium": text(MAX_NAME)},
+        {"live": _COUNT, "warm": _COUNT, "capacity": _COUNT, "chromium": text(MAX_NAME), "state": Keyword(c.NodeState)},
     ),
 }
 _OP_OF = {shape: op for op, (shape, _) in _SHAPES.items()}
@@ -63,7 +65,7 @@ def encode_control(message: c.ToNode | c.FromNode) -> str:
 def decode_to_node(data: str | bytes) -> c.ToNode:
     """Read what a router said. Raises :class:`WireError`."""
     message = _decode(data)
-    if not isinstance(message, c.StartLease | c.EndLease):
+    if not isinstance(message, c.StartLease | c.EndLease | c.Prepare | c.Drain):
         raise WireError("not a message to a node")
     return message
 

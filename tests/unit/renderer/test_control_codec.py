@@ -32,7 +32,7 @@ CONTROLS: dict[str, Value] = {
 START = c.StartLease("lease-1", c.Egress("127.0.0.1", 3128, "lease-1", "pa:ss wörd", "c3BraQ=="), CONTROLS, 100)
 
 
-@pytest.mark.parametrize("message", [START, c.EndLease("lease-1")])
+@pytest.mark.parametrize("message", [START, c.EndLease("lease-1"), c.Prepare("gate.example", 3128, "c3BraQ=="), c.Drain()])
 def test_to_node(message: c.ToNode) -> None:
     assert decode_to_node(encode_control(message)) == message
     with pytest.raises(WireError):
@@ -40,7 +40,11 @@ def test_to_node(message: c.ToNode) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [*(c.LeaseReport("l", s, k) for s in c.LeaseState for k in c.LeaseCode), c.NodeStatus(1, 1, 8, "156.0")]
+    "message",
+    [
+        *(c.LeaseReport("l", s, k) for s in c.LeaseState for k in c.LeaseCode),
+        *(c.NodeStatus(1, 1, 8, "156.0", s) for s in c.NodeState),
+    ],
 )
 def test_from_node(message: c.FromNode) -> None:
     assert decode_from_node(encode_control(message)) == message

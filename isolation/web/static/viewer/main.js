@@ -183,6 +183,7 @@ function take(message) {
       break;
     case "Notice":
       if (message.code === "clipboard-blocked") clipboard.kept();
+      else if (message.code === "page-hung") toasts.ask(message.code, "Load again", () => send({ type: "Reload", hard: false }));
       else toasts.note(message.code);
       break;
     case "Closed":
@@ -241,6 +242,9 @@ function closed(code) {
     case "no-capacity":
       cover.show("no-capacity", { wait: CAPACITY_MS, acts: [["Try now", () => stream.retryNow(), true]] });
       stream.again(CAPACITY_MS);
+      break;
+    case "limit-reached":
+      fail("limit-reached");
       break;
     case "page-closed":
       end("page-closed", [[`Open ${app}`, () => location.assign("/"), true]]);

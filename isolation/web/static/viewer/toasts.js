@@ -28,6 +28,13 @@ export class Toasts {
     if (text !== undefined) this.say(text);
   }
 
+  /** Shows one of the notices by its code with a button, in place of the same one. */
+  ask(code, action, act) {
+    const text = NOTICES[code];
+    for (const same of [...this.#area.children].filter((toast) => toast.dataset.text === text)) same.remove();
+    this.say(text, { action, act });
+  }
+
   /** Shows a text of ours. `action` and `act`: a button, whose press closes the note unless `act` returns false. `stay`: until closed. */
   say(text, { action = "", act = null, stay = false } = {}) {
     const now = performance.now();

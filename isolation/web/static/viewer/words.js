@@ -9,6 +9,7 @@ export const NOTICES = Object.freeze({
   "popup-blocked": "The page tried to open too many windows.",
   "keyboard-blocked": "Typing is turned off for this page. You can still use the mouse.",
   "page-crashed": "The page stopped working and was loaded again.",
+  "page-hung": "The page does not respond. You can wait, or load it again.",
   "paste-off": "Pasting from your device is turned off for this page.",
   "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
   "copy-long": "That is too much text to copy to your device at once. It can be pasted inside the isolated page.",
@@ -38,6 +39,11 @@ export const STATES = Object.freeze({
     icon: "warning",
     heading: "This page keeps stopping its browser",
     text: "It was opened several times and stopped each time. You can try again, or go to another page of {app}.",
+  },
+  "limit-reached": {
+    icon: "warning",
+    heading: "The page used too much",
+    text: "It took more memory, storage or processes than one isolated browser may use, so the browser was ended. Anything not saved on the page is gone.",
   },
   "no-capacity": {
     icon: "hourglass",
