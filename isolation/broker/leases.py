@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
@@ -16,7 +16,8 @@ from typing import Protocol
 import structlog
 
 from isolation.broker.model import EgressAddress, Grant, Lease, NodeAddress
-from isolation.broker.nodes import NodeLink, NodePool, PageLink, UnknownLeaseError
+from isolation.broker.nodes import NodeLink, NodePool, PageLink, UnknownLeaseError, first
+from isolation.broker.queue import FullLineError, Place, WaitingLine
 from isolation.clock import Clock
 from isolation.errors import BrokerError
 from isolation.policy.controls import Controls, meet
@@ -32,7 +33,13 @@ KNOWN_NODE_SECONDS = 2.0  # a node that holds the person's pages is waited for: 
 ANY_NODE_SECONDS = 8.0  # with no node at all, the viewer waits this long before it is told
 ATTEMPTS = 3  # one for the lease in the book, one for a new one, one for a node that died in between
 IDLE_SECONDS = 150.0  # a lease without viewers; longer than a node's own grace (120 s), so that this is only the back-stop
+TELL_SECONDS = 4.0  # between two words to a viewer that waits: it takes thirteen seconds of silence for a dead line
+REFUSED_SECONDS = 0.25  # after a node that seemed to have room refused: what it says of itself is on its way
 SWEEP_SECONDS = 10.0  # how exactly that is kept
+
+
+Queued = Callable[[int, int], Awaitable[None]]
+"""Told a viewer's place in the line, and how many seconds people waited lately."""
 
 
 class LeaseBook(Protocol):
@@ -131,6 +138,8 @@ class LeaseService:
         self._viewers: dict[str, Counter[Controls]] = {}
         self._idle_since: dict[str, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self.line = WaitingLine()
+        self._moved = asyncio.Event()  # set at the next change of the line; a waiter clears nothing, a new one replaces it
 
     @property
     def nodes(self) -> Mapping[str, NodeLink]:
@@ -167,10 +176,14 @@ class LeaseService:
         raise BrokerError("the controls of this session change faster than its browser can follow", code="renderer-lost")
 
     @asynccontextmanager
-    async def attach(self, grant: Grant, hello: Hello) -> AsyncIterator[PageLink]:
-        """Open a page connection on the session's lease, starting one where needed, and say hello. Raises :class:`BrokerError`."""
+    async def attach(self, grant: Grant, hello: Hello, queued: Queued | None = None) -> AsyncIterator[PageLink]:
+        """Open a page connection on the session's lease, starting one where needed, and say hello. Raises :class:`BrokerError`.
+
+        When every browser is in use, the viewer waits its turn; ``queued`` is told its place and how many seconds people waited lately, on every
+        change and every few seconds. What ``queued`` raises ends the wait. Without ``queued`` nobody waits.
+        """
         async with AsyncExitStack() as stack:
-            lease, page = await self._enter(stack, grant, hello)
+            lease, page = await self._admitted(stack, grant, hello, queued)
             viewers = self._viewers.setdefault(lease.id, Counter())
             viewers[grant.controls] += 1
             self._idle_since.pop(lease.id, None)
@@ -203,6 +216,52 @@ class LeaseService:
         return True
 
     # ------------------------------------------------------------ inside
+
+    async def _admitted(self, stack: AsyncExitStack, grant: Grant, hello: Hello, queued: Queued | None) -> tuple[Lease, PageLink]:
+        try:
+            return await self._enter(stack, grant, hello)
+        except BrokerError as error:
+            if error.code != "no-capacity" or queued is None:
+                raise
+        while True:
+            try:
+                place = self.line.join(grant.session_digest, self._clock.monotonic())
+            except FullLineError:
+                raise BrokerError("too many wait for an isolated browser", code="no-capacity") from None
+            try:
+                await self._turn(place, queued)
+                entered = await self._enter(stack, grant, hello)
+                self.line.served(place, self._clock.monotonic())
+                return entered
+            except BrokerError as error:
+                if error.code != "no-capacity":
+                    raise
+                await asyncio.sleep(REFUSED_SECONDS)
+            finally:
+                self.line.leave(place, self._clock.monotonic())
+                self._line_moved()
+
+    async def _turn(self, place: Place, queued: Queued) -> None:
+        """Return when as many browsers are free as sessions wait up to this place. ``queued`` is told while it waits."""
+        told: tuple[int, int] | None = None
+        loop = asyncio.get_running_loop()
+        again = 0.0
+        while self.line.holds(place):
+            moved = self._moved
+            news = self._pool.news()
+            now = self._clock.monotonic()
+            ahead = self.line.ahead(place.session, now)
+            if self._pool.free > ahead:
+                return
+            shown = (ahead + 1, self.line.waited(now))
+            if shown != told or loop.time() >= again:
+                told, again = shown, loop.time() + TELL_SECONDS
+                await queued(*shown)
+            await first([*news, moved], max(0.0, again - loop.time()))
+
+    def _line_moved(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _enter(self, stack: AsyncExitStack, grant: Grant, hello: Hello) -> tuple[Lease, PageLink]:
         last: BrokerError | None = None
@@ -257,6 +316,9 @@ class LeaseService:
 
     async def _start(self, session_digest: str, person_key: str, controls: Controls, scale: int, apps: frozenset[str]) -> Lease:
         for attempt in range(ATTEMPTS):
+            ahead = self.line.ahead(session_digest, self._clock.monotonic())
+            if ahead and self._pool.free <= ahead:
+                raise BrokerError("others wait for an isolated browser", code="no-capacity")
             link = await self._pool.choose(wait=ANY_NODE_SECONDS)
             password = new_secret()
             wanted = Lease(

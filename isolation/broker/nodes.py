@@ -275,13 +275,22 @@ class NodePool:
         """Return the node of that name, or None when the configuration no longer has it."""
         return self.links.get(name)
 
+    @property
+    def free(self) -> int:
+        """Return how many more leases all nodes together take."""
+        return sum(link.free for link in self.links.values() if link.up)
+
+    def news(self) -> list[asyncio.Event]:
+        """Return the events that are set at the next change of any node."""
+        return [link.changed for link in self.links.values()]
+
     async def choose(self, *, wait: float) -> NodeLink:
         """Return the node with most room; wait up to ``wait`` seconds for one. Raises :class:`BrokerError` ``no-capacity`` or ``renderer-lost``."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while True:
             # Events first, then the look: a change in between is not missed.
-            events = [link.changed for link in self.links.values()]
+            events = self.news()
             best = max((link for link in self.links.values() if link.up), key=lambda link: link.free, default=None)
             if best is not None and best.free > 0:
                 return best
@@ -290,7 +299,7 @@ class NodePool:
                 raise BrokerError("all isolated browsers are in use", code="no-capacity")
             if remaining <= 0 or not events:
                 raise BrokerError("no renderer node can be reached", code="renderer-lost")
-            await _first(events, remaining)
+            await first(events, remaining)
 
     async def wait_up(self, name: str, *, wait: float) -> NodeLink | None:
         """Return the node once it is connected, or None when it stays away for ``wait`` seconds."""
@@ -305,10 +314,11 @@ class NodePool:
                 return link
             if (remaining := deadline - loop.time()) <= 0:
                 return None
-            await _first([event], remaining)
+            await first([event], remaining)
 
 
-async def _first(events: list[asyncio.Event], seconds: float) -> None:
+async def first(events: list[asyncio.Event], seconds: float) -> None:
+    """Return when one of the events is set, or after some seconds."""
     waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -18,8 +18,8 @@ from isolation.broker.model import Grant
 from isolation.broker.nodes import PageLink
 from isolation.clock import Clock
 from isolation.errors import BrokerError, IsolationError
-from renderer.wire.codec import encode
-from renderer.wire.messages import CloseCode, Closed, Frame, Hello, Loading
+from renderer.wire.codec import MAX_QUEUE_SHOWN, MAX_SECONDS, encode
+from renderer.wire.messages import CloseCode, Closed, Frame, Hello, Loading, Queued
 
 log = structlog.get_logger()
 
@@ -141,8 +141,12 @@ class Relay:
             return None
         if not isinstance(first, Pass) or not isinstance(first.message, Hello):
             return CloseCode.PROTOCOL
+
+        async def queued(position: int, waited: int) -> None:
+            await viewer.send(encode(Queued(min(position, MAX_QUEUE_SHOWN), min(waited, MAX_SECONDS))))
+
         try:
-            async with self._leases.attach(grant, first.message) as page:
+            async with self._leases.attach(grant, first.message, queued) as page:
                 return await self._pump(viewer, page, gate, grant)
         except BrokerError as error:
             log.warning("stream.broken", app=grant.app, code=error.code, error=str(error))

@@ -240,6 +240,36 @@ async def test_no_room_is_said_and_tried_again(open_viewer: Open) -> None:
         await person.live()
 
 
+async def test_who_waits_is_told_the_place_and_comes_in_by_itself(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        await person.live()
+        node, leases = person.site.node, person.site.leases
+        others = [leases.line.join(name, 0.0) for name in ("one", "two")]
+        node.capacity = 0
+        await node.become(node.state)
+        await node.crash(next(iter(node.leases)))
+        await covered(person, "You are number 3 in the queue")
+        leases.line.served(others[0], 240.0)
+        leases.line.leave(others[1], 240.0)
+        await node.become(node.state)
+        await covered(person, "You are next in the queue")
+        node.capacity = 1
+        await node.become(node.state)
+        await person.live()
+
+
+async def test_a_session_that_took_too_much_says_so(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        await remote.send(m.Notice(m.NoticeCode.PAGE_HUNG))
+        await person.page.get_by_role("button", name="Load again").click()
+        await person.got(m.Reload)
+        await remote.send(m.Closed(m.CloseCode.LIMIT_REACHED))
+        await covered(person, "The page used too much")
+        await person.page.get_by_role("button", name="Load again").click()
+        await person.live()
+
+
 @pytest.mark.case(26)
 async def test_a_page_used_elsewhere_can_be_taken_back(open_viewer: Open) -> None:
     async with open_viewer() as person:

@@ -13,6 +13,9 @@ export class Cover {
   #timer = 0;
   #delay = 0;
   #pending = {};
+  #values = {};
+  #heading = null;
+  #text = null;
   #uncovered;
 
   constructor(area, spoken, { app, uncovered }) {
@@ -26,11 +29,13 @@ export class Cover {
     return this.#state;
   }
 
-  /** Shows a state. `acts`: [label, listener, primary] for buttons. `wait`: milliseconds to the next attempt, counted down. `delay`: shown only if it lasts. */
-  show(state, { acts = [], wait = 0, delay = 0 } = {}) {
+  /** Shows a state. `acts`: [label, listener, primary] for buttons. `wait`: milliseconds to the next attempt, counted down. `delay`: shown only if it lasts.
+   * `values`: what stands in the state's words; without them, those it was shown with before. */
+  show(state, { acts = [], wait = 0, delay = 0, values = this.#values } = {}) {
+    this.#values = values;
     if (delay > 0 && this.#area.hidden) {
       this.#state = state;
-      this.#pending = { acts, wait };
+      this.#pending = { acts, wait, values };
       if (this.#delay === 0) this.#delay = setTimeout(() => this.show(this.#state, this.#pending), delay);
       return;
     }
@@ -38,28 +43,29 @@ export class Cover {
     this.#delay = 0;
     const repeated = this.#state === state && !this.#area.hidden;
     this.#state = state;
+    const words = STATES[state];
     if (repeated && this.#count !== null) {
+      this.#write(words);
       this.#countDown(wait);
       return;
     }
-    const words = STATES[state];
     const mark = make("div", { class: words.busy ? "mark busy" : "mark" }, icon(words.icon));
-    const heading = say(words.heading, this.#app);
-    const text = say(words.text, this.#app);
+    this.#heading = make("h1", {});
+    this.#text = make("p", {});
     this.#count = make("p", { class: "count" });
     const card = make(
       "section",
-      { class: "card", attrs: { role: "group", "aria-label": heading } },
+      { class: "card", attrs: { role: "group" } },
       mark,
-      make("h1", { text: heading }),
-      make("p", { text }),
+      this.#heading,
+      this.#text,
       this.#count,
     );
     if (acts.length > 0) card.append(make("div", { class: "acts" }, ...acts.map(([label, act, primary]) => button(label, act, { primary }))));
     this.#area.replaceChildren(card);
     this.#area.hidden = false;
     document.body.classList.add("covered");
-    this.#spoken.textContent = `${heading}. ${text}`;
+    this.#write(words);
     this.#countDown(wait);
     card.querySelector("button")?.focus({ preventScroll: true });
   }
@@ -77,6 +83,16 @@ export class Cover {
     document.body.classList.remove("covered");
     this.#spoken.textContent = words;
     this.#uncovered();
+  }
+
+  #write(words) {
+    const heading = say(words.heading, this.#app, this.#values);
+    const text = say(words.text, this.#app, this.#values);
+    if (this.#heading.textContent === heading && this.#text.textContent === text) return;
+    this.#heading.textContent = heading;
+    this.#text.textContent = text;
+    this.#heading.parentElement.setAttribute("aria-label", heading);
+    this.#spoken.textContent = `${heading}. ${text}`;
   }
 
   #countDown(wait) {

@@ -13,6 +13,7 @@ import { Selects } from "./select.js";
 import { backOff, Stream } from "./stream.js";
 import { Surface } from "./surface.js";
 import { Toasts } from "./toasts.js";
+import { queueWords } from "./words.js";
 import { MIN_SIDE, VERSION } from "./wire.js";
 
 // ---------------------------------------------------------------- limits
@@ -186,6 +187,10 @@ function take(message) {
       else if (message.code === "page-hung") toasts.ask(message.code, "Load again", () => send({ type: "Reload", hard: false }));
       else toasts.note(message.code);
       break;
+    case "Queued":
+      stream.settled();
+      cover.show("queued", { values: queueWords(message) });
+      break;
     case "Closed":
       closed(message.code);
       break;
@@ -227,7 +232,7 @@ function detach() {
 function lineLost({ wait = 0 }) {
   detach();
   if (ended) return;
-  const state = ["restarting", "no-capacity"].includes(cover.state) ? cover.state : surface.drawn ? "lost" : "starting";
+  const state = ["restarting", "no-capacity", "queued"].includes(cover.state) ? cover.state : surface.drawn ? "lost" : "starting";
   const acts = state === "starting" ? [] : [["Try now", () => stream.retryNow(), true]];
   cover.show(state, { acts, wait: wait > 1_000 ? wait : 0, delay: state === "lost" ? PATIENCE_MS : 0 });
 }

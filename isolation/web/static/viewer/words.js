@@ -45,6 +45,11 @@ export const STATES = Object.freeze({
     heading: "The page used too much",
     text: "It took more memory, storage or processes than one isolated browser may use, so the browser was ended. Anything not saved on the page is gone.",
   },
+  queued: {
+    icon: "hourglass",
+    heading: "You are {place} in the queue",
+    text: "All isolated browsers are in use. This page opens here by itself when it is your turn; you can leave it open meanwhile.{lately}",
+  },
   "no-capacity": {
     icon: "hourglass",
     heading: "All isolated browsers are in use",
@@ -104,7 +109,15 @@ export function controlLines(controls) {
   ];
 }
 
-/** Fills in the app's name. The result is text, for textContent. */
-export function say(text, app) {
-  return text.replaceAll("{app}", () => app);
+/** Fills in the app's name and other values. The result is text, for textContent. */
+export function say(text, app, values = {}) {
+  return text.replaceAll(/\{(\w+)\}/g, (blank, name) => (name === "app" ? app : (values[name] ?? blank)));
+}
+
+/** The values of the queue's words: the place, and how many seconds people waited lately (0: nobody has). */
+export function queueWords({ position, waited }) {
+  const place = position === 1 ? "next" : `number ${position}`;
+  if (waited === 0) return { place, lately: "" };
+  const long = waited < 90 ? "less than two minutes" : `about ${Math.round(waited / 60)} minutes`;
+  return { place, lately: ` People waited ${long} lately.` };
 }
