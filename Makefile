@@ -1,7 +1,7 @@
 # make demo   the whole product on this machine, with real apps and a built-in tenant
 # make test   every test; with ARGS="…" one pytest with these arguments, e.g. make test ARGS="-n 3 tests/unit"
 # Both install what they need first, and can be run again and again.
-.PHONY: demo test lint types imports format check bench bench-proxy bench-stream setup clean
+.PHONY: demo test lint types imports format check fidelity bench bench-proxy bench-stream setup clean
 
 PY := .venv/bin/python
 PROCESSES ?= 3
@@ -38,6 +38,10 @@ imports: setup
 	.venv/bin/lint-imports
 
 check: lint types imports test
+
+# The viewer's canvas against Chromium's own screenshot after 2,000 bursts of input (make test: 120). Seeds and settings: tests/browser/fidelity.
+fidelity: setup
+	FIDELITY_BURSTS=$${FIDELITY_BURSTS:-2000} $(PY) -m pytest -s -q tests/browser/fidelity $(ARGS)
 
 bench: bench-proxy bench-stream
 

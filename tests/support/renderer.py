@@ -220,9 +220,9 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def node_process(runtime_dir: Path, *arguments: str) -> AsyncIterator[NodeProcess]:
+async def node_process(runtime_dir: Path, *arguments: str, module: str = "renderer") -> AsyncIterator[NodeProcess]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "renderer", "--listen", "127.0.0.1:0", "--runtime-dir", str(runtime_dir), "--exit-with-parent", *arguments,
+        sys.executable, "-m", module, "--listen", "127.0.0.1:0", "--runtime-dir", str(runtime_dir), "--exit-with-parent", *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=CHECKOUT, limit=1 << 20,
     )  # fmt: skip
     assert process.stdin is not None
