@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from playwright.async_api import CDPSession, Page
+from playwright.async_api import CDPSession, Error, Page
 
 # ---------------------------------------------------------------- limits
 SIZES = (
@@ -125,9 +126,10 @@ class Hand:
 
     async def _again(self) -> None:
         self.said.append("load the viewer again")
-        await self.page.reload(wait_until="commit")
+        await self.page.reload()
 
     async def _back(self) -> None:
         self.said.append("go to an anchor and back")
-        await self.page.evaluate("location.hash = '#s3'")
-        await self.page.evaluate("history.back()")
+        with contextlib.suppress(Error):  # it is being loaded
+            await self.page.evaluate("location.hash = location.hash === '#s3' ? '#s5' : '#s3'")
+            await self.page.evaluate("history.back()")

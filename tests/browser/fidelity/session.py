@@ -23,7 +23,7 @@ from playwright.async_api import Browser, BrowserContext, Error, Page
 from typing_extensions import override
 
 from isolation.broker.model import EgressAddress, NodeAddress
-from isolation.policy.model import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.viewer_site import ViewerSite
 from tests.browser.fidelity.bursts import SIZES, Hand
 from tests.browser.fidelity.line import CLEAR, WEATHERS, Line
@@ -217,7 +217,7 @@ class Session:
                 weather = dice.choice(WEATHERS)
                 strict = dice.random() < STRICT
                 self._line.weather = weather
-                await page.evaluate(f"fidelity.hold = {weather.hold_acks}")
+                await evaluated(page, f"fidelity.hold = {weather.hold_acks}")
                 did = await hand.burst()
                 await self._compare(page, chunk, number, [weather.name, *did], strict=strict)
                 if number == chunk.bursts - 1:
@@ -227,16 +227,16 @@ class Session:
                 self._tally.resizes += sum(act.startswith("resize") for act in did)
         finally:
             with contextlib.suppress(Error, LookupError):  # on its way somewhere: then its node forgets it when its time has come
-                await self._eye.ask("close", await page.evaluate(_NAME))
+                await self._eye.ask("close", await evaluated(page, _NAME))
 
     async def _compare(self, page: Page, chunk: Chunk, number: int, did: list[str], *, strict: bool) -> None:
         differs, picture = "", None
         for reading in range(READINGS):
             pending = await self._rest(page, self._patience if strict and reading == 0 else QUIET_SECONDS)
-            width, height, digest, stage_width, stage_height = await page.evaluate(_HASH)
+            width, height, digest, stage_width, stage_height = await evaluated(page, _HASH)
             try:
                 asked = time.monotonic()
-                picture = decoded((await self._eye.ask("picture", await page.evaluate(_NAME)))["png"])
+                picture = decoded((await self._eye.ask("picture", await evaluated(page, _NAME)))["png"])
                 self._patience = max(LONG_QUIET_SECONDS, min(MOST_QUIET_SECONDS, SLOWNESS * (time.monotonic() - asked)))
             except LookupError:
                 continue  # it went somewhere this very moment
@@ -258,7 +258,7 @@ class Session:
                 return
             end = time.monotonic() + CATCH_UP_SECONDS
             while time.monotonic() < end:
-                if (await page.evaluate(_HASH))[2] == wanted:
+                if (await evaluated(page, _HASH))[2] == wanted:
                     self._late(chunk)
                     return
                 await asyncio.sleep(0.05)
@@ -267,12 +267,12 @@ class Session:
     async def _look(self, hand: Hand, chunk: Chunk, number: int, did: list[str]) -> None:
         """Compare the viewer's window itself: what a person sees is not blurred, not shifted and not scaled."""
         page = hand.page
-        await page.evaluate(_UNCOVER)
+        await evaluated(page, _UNCOVER)
         shown, picture = None, None
         for _ in range(READINGS):
             await self._rest(page, QUIET_SECONDS)
             try:
-                picture = decoded((await self._eye.ask("picture", await page.evaluate(_NAME)))["png"])
+                picture = decoded((await self._eye.ask("picture", await evaluated(page, _NAME)))["png"])
             except LookupError:
                 continue
             shown = decoded((await hand.cdp.send("Page.captureScreenshot", {"format": "png", "optimizeForSpeed": True}))["data"])
@@ -296,11 +296,11 @@ class Session:
                 if self._line.quiet < seconds:
                     why = "the line is busy"
                     continue
-                if not await page.evaluate(_SETTLED):
+                if not await evaluated(page, _SETTLED):
                     why = "the viewer is not connected"
                     await asyncio.sleep(0.05)
                     continue
-                name = await page.evaluate(_NAME)
+                name = await evaluated(page, _NAME)
                 why = str((await self._eye.ask("pending", name))["pending"])
                 if why in {"", "caret"} and self._line.quiet >= seconds:
                     return why
@@ -308,13 +308,13 @@ class Session:
             except (Error, LookupError) as problem:
                 why = str(problem)
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"{page.url} never rested: {why}; {await page.evaluate('JSON.stringify(fidelity)')}")
+        raise AssertionError(f"{page.url} never rested: {why}; {await evaluated(page, 'JSON.stringify(fidelity)')}")
 
     async def _note(
         self, page: Page, chunk: Chunk, number: int, did: list[str], why: str, picture: Any, shown: Any = None
     ) -> None:
         if shown is None:
-            shown = decoded((await page.evaluate(_PIXELS)).partition(",")[2])
+            shown = decoded((await evaluated(page, _PIXELS)).partition(",")[2])
         name = f"{chunk.page}-{chunk.scale}-{chunk.seed}-{number}"
         self._folder.mkdir(parents=True, exist_ok=True)
         for kind, pixels in (("viewer", shown), ("chromium", picture)):
@@ -331,6 +331,18 @@ class Session:
             f"FIDELITY_CHUNKS={chunk} burst {number}: {why}{where}; did: {', '.join(did)}; pictures: {self._folder / name}-*.png"
         )
         sys.stdout.write(f"\n{self._tally.wrong[-1]}\n")
+
+
+async def evaluated(page: Page, script: str) -> Any:
+    """Evaluate in the viewer's page; once more where it was being loaded."""
+    for _ in range(READINGS):
+        try:
+            return await page.evaluate(script)
+        except Error as problem:
+            if "navigation" not in str(problem):
+                raise
+            await page.wait_for_load_state()
+    return await page.evaluate(script)
 
 
 def decoded(png: str) -> Any:

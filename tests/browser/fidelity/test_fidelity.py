@@ -79,7 +79,8 @@ async def window(scale: int) -> AsyncIterator[Browser]:
         await running.close()
 
 
-async def test_64_68_canvas_at_rest_equals_chromiums_screenshot(node: NodeProcess) -> None:
+@pytest.mark.case(64, 68)
+async def test_canvas_at_rest_equals_chromiums_screenshot(node: NodeProcess) -> None:
     work = chunks(BURSTS, SEED)
     tally = Tally()
     folder: Path = output_folder()
