@@ -203,6 +203,10 @@ class Session:
         context.set_default_timeout(30_000)
         try:
             await self._bursts(context, chunk, dice)
+        except (AssertionError, Error, LookupError, TimeoutError) as problem:
+            # The others go on; the bursts that are missing are missed at the end.
+            self._tally.wrong.append(f"FIDELITY_CHUNKS={chunk} stopped: {problem}")
+            sys.stdout.write(f"\n{self._tally.wrong[-1]}\n")
         finally:
             await context.close()
 

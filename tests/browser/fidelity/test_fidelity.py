@@ -1,7 +1,7 @@
 """Pixel for pixel: after random bursts of input over a bad line, the viewer's canvas at rest equals Chromium's own screenshot.
 
 ``FIDELITY_BURSTS``: how many bursts, over all pages and scales (``make fidelity``: 2,000). ``FIDELITY_SEED``: of all dice. A picture that
-differs is named by its chunk, and ``FIDELITY_CHUNKS`` (several by blanks) does just those again.
+differs is named by its chunk, and ``FIDELITY_CHUNKS`` (several by blanks) does just those again. ``FIDELITY_SESSIONS``: of each scale at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ from tests.support.renderer import NodeProcess, new_runtime_dir, node_process, o
 
 BURSTS = int(os.environ.get("FIDELITY_BURSTS", "120"))
 SEED = int(os.environ.get("FIDELITY_SEED", "20261126"))
+SESSIONS = int(os.environ.get("FIDELITY_SESSIONS", "1"))  # of each scale, side by side
+MANY = 500  # bursts from which it is said how far they are
 SCALES = (100, 150, 200)
 TURNS = (100, 150, 100, 200)  # scales in turn: a picture of twice the scale takes four times the work
 CHUNK = 12  # bursts in one tab
@@ -50,11 +53,12 @@ def chunks(bursts: int, seed: int) -> list[Chunk]:
     share = {
         name: bursts // len(names) + (number < bursts % len(names)) for number, name in enumerate(dice.sample(names, len(names)))
     }
-    made: list[Chunk] = []
+    made: list[tuple[int, Chunk]] = []
     for number, (name, wanted) in enumerate(share.items()):
         for turn, start in enumerate(range(0, wanted, CHUNK)):
-            made.append(Chunk(name, TURNS[(number + turn) % len(TURNS)], dice.randrange(10**6), min(CHUNK, wanted - start)))
-    return made
+            scale = TURNS[(number + turn) % len(TURNS)]
+            made.append((turn, Chunk(name, scale, dice.randrange(10**6), min(CHUNK, wanted - start))))
+    return [chunk for _, chunk in sorted(made, key=lambda item: item[0])]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -86,16 +90,18 @@ async def test_canvas_at_rest_equals_chromiums_screenshot(node: NodeProcess) -> 
     folder: Path = output_folder()
     began = time.monotonic()
 
-    async def work_through(gateway: OpenGateway, scale: int) -> None:
-        mine = [chunk for chunk in work if chunk.scale == scale]
-        if mine:
-            async with window(scale) as person, Session(person, node, gateway, scale, tally, folder).open() as session:
-                for chunk in mine:
-                    await session.run(chunk)
+    async def work_through(gateway: OpenGateway, scale: int, waiting: deque[Chunk]) -> None:
+        async with window(scale) as person, Session(person, node, gateway, scale, tally, folder).open() as session:
+            while waiting:
+                await session.run(waiting.popleft())
+                if BURSTS >= MANY:
+                    sys.stdout.write(f"{tally.words()}; {time.monotonic() - began:.0f} s\n")
 
     async with OpenGateway() as gateway, asyncio.TaskGroup() as group:
         for scale in SCALES:
-            group.create_task(work_through(gateway, scale))
+            waiting = deque(chunk for chunk in work if chunk.scale == scale)
+            for _ in range(min(SESSIONS, len(waiting))):
+                group.create_task(work_through(gateway, scale, waiting))
     pages = len({chunk.page for chunk in work})
     sys.stdout.write(f"\n{tally.words()}; seed {SEED}, {pages} pages, {time.monotonic() - began:.0f} s\n")
     assert tally.bursts == sum(chunk.bursts for chunk in work)
