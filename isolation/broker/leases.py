@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from isolation.broker.figures import Figures, NoFigures
 from isolation.broker.model import EgressAddress, Grant, Lease, NodeAddress
 from isolation.broker.nodes import NodeLink, NodePool, PageLink, UnknownLeaseError, first
 from isolation.broker.queue import FullLineError, Place, WaitingLine
@@ -126,6 +127,7 @@ class LeaseService:
         egress: EgressAddress,
         clock: Clock,
         idle_seconds: float | None = IDLE_SECONDS,
+        figures: Figures = NoFigures(),  # noqa: B008 - has no state
     ) -> None:
         """``idle_seconds``: None leaves idle leases to the nodes, as several workers must: each sees its own viewers only."""
         self._pool = NodePool(tuple(nodes), egress=egress, on_ended=self._node_ended)
@@ -134,6 +136,7 @@ class LeaseService:
         self._egress = egress
         self._clock = clock
         self._idle_seconds = idle_seconds
+        self._figures = figures
         self._ensuring: dict[str, asyncio.Task[Lease]] = {}
         self._viewers: dict[str, Counter[Controls]] = {}
         self._idle_since: dict[str, float] = {}
@@ -231,7 +234,9 @@ class LeaseService:
             try:
                 await self._turn(place, queued)
                 entered = await self._enter(stack, grant, hello)
-                self.line.served(place, self._clock.monotonic())
+                now = self._clock.monotonic()
+                self.line.served(place, now)
+                self._figures.waited(now - place.since)
                 return entered
             except BrokerError as error:
                 if error.code != "no-capacity":
@@ -336,9 +341,11 @@ class LeaseService:
             if lease.id != wanted.id:
                 return lease  # another worker was faster
             await self._audit.isolation_started(lease)
+            asked = self._clock.monotonic()
             try:
                 await link.start(self._order(lease, password))
             except BrokerError as error:
+                self._figures.started(error.code, self._clock.monotonic() - asked)
                 await self._close(lease, error.code)
                 if error.code == "no-capacity" or attempt == ATTEMPTS - 1:
                     raise
@@ -346,6 +353,7 @@ class LeaseService:
                 await self._close(lease, "cancelled")
                 raise
             else:
+                self._figures.started("started", self._clock.monotonic() - asked)
                 log.info("lease.started", lease=lease.id, node=lease.node)
                 self._idle_since[lease.id] = self._clock.monotonic()
                 return lease
@@ -366,6 +374,7 @@ class LeaseService:
         self._idle_since.pop(lease_id, None)
         self._viewers.pop(lease_id, None)
         if lease is not None and await self._book.close(lease_id, at=self._clock.now(), why=why):
+            self._figures.ended(why)
             log.info("lease.ended", lease=lease_id, node=lease.node, why=why)
             await self._audit.isolation_ended(lease, why)
 

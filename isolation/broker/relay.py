@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from isolation.broker.figures import Figures, NoFigures
 from isolation.broker.gatekeeper import Close, Drop, Gatekeeper, Pass
 from isolation.broker.leases import LeaseService
 from isolation.broker.model import Grant
@@ -19,7 +20,7 @@ from isolation.broker.nodes import PageLink
 from isolation.clock import Clock
 from isolation.errors import BrokerError, IsolationError
 from renderer.wire.codec import MAX_QUEUE_SHOWN, MAX_SECONDS, encode
-from renderer.wire.messages import CloseCode, Closed, Frame, Hello, Loading, Queued
+from renderer.wire.messages import CloseCode, Closed, Frame, Hello, Loading, Notice, Queued
 
 log = structlog.get_logger()
 
@@ -85,7 +86,15 @@ class LiveConnections(Protocol):
 class Relay:
     """All streams of this worker."""
 
-    def __init__(self, *, leases: LeaseService, live: LiveConnections, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        leases: LeaseService,
+        live: LiveConnections,
+        clock: Clock,
+        figures: Figures = NoFigures(),  # noqa: B008 - has no state
+    ) -> None:
+        self._figures = figures
         self._leases = leases
         self._live = live
         self._clock = clock
@@ -194,6 +203,9 @@ class Relay:
                             await page.send(back)
                     case Pass(message, data):
                         await viewer.send(data)
+                        self._figures.sent("frame" if isinstance(message, Frame) else "event", len(data))
+                        if isinstance(message, Notice):
+                            self._figures.noticed(message.code.value)
                         if isinstance(message, Closed):
                             return None
                         if isinstance(message, Loading):

@@ -42,6 +42,7 @@ NEEDS_RESTART = (
     "secret",
     "renderer_capacity",
     "renderer_warm",
+    "renderer_limits",
 )
 """Settings that processes or listeners are made with that outlive a change of configuration."""
 
@@ -196,6 +197,9 @@ class Deployment:
                         str(self.settings.renderer_capacity),
                         "--warm",
                         str(self.settings.renderer_warm),
+                        *self.settings.renderer_limits.arguments(),
+                        "--hide",
+                        str(self.settings.state_dir),
                         "--exit-with-parent",
                     ],
                     node.token.encode,

@@ -7,7 +7,7 @@ import hashlib
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from isolation.policy.model import IsolationRule, OnUnknown, Policy, PolicySet
 from isolation.routing.model import App, Upstream
 from isolation.settings import document as documents
 from isolation.settings.document import Document, Location, Problem
-from isolation.settings.model import NodeSettings, ProviderSettings, Settings
+from isolation.settings.model import NodeLimits, NodeSettings, ProviderSettings, Settings
 from isolation.settings.schema import CLOUDS, AppSection, CloudEndpoints, Configuration, IdentityProvider
 
 
@@ -217,6 +217,7 @@ def _build(
         groups_refresh_interval=configuration.groups.refresh_interval,
         renderer_capacity=configuration.renderer.capacity,
         renderer_warm=configuration.renderer.warm,
+        renderer_limits=NodeLimits(**{limit.name: getattr(configuration.renderer, limit.name) for limit in fields(NodeLimits)}),
         nodes=tuple(
             NodeSettings(
                 *_address(node.address), token=_secret(document, ("renderer", "nodes", index, "token"), node.token, base)

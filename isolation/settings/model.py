@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -23,6 +23,22 @@ class ProviderSettings:
     support_groups: bool = True
     prompt: str | None = None
     email_claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """What one session may use on the local node. Sizes in MiB."""
+
+    session_memory: int
+    session_disk: int
+    session_processes: int
+    session_cores: float
+    session_hours: float
+    free_memory: int
+
+    def arguments(self) -> list[str]:
+        """Return the node's command-line options."""
+        return [part for f in fields(self) for part in (f"--{f.name.replace('_', '-')}", str(getattr(self, f.name)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,7 @@ class Settings:
     groups_refresh_interval: float
     renderer_capacity: int
     renderer_warm: int
+    renderer_limits: NodeLimits
     nodes: tuple[NodeSettings, ...]
     log_level: str
     log_format: str

@@ -229,6 +229,21 @@ class RendererSection(_Section):
 
     capacity: int = Field(default=8, ge=1, le=1000, description="Isolated sessions the local node runs at once.")
     warm: int = Field(default=1, ge=0, le=100, description="Browsers kept ready by the local node.")
+    session_memory: int = Field(
+        default=3072,
+        ge=256,
+        le=1_048_576,
+        description="MiB of memory one session may use on the local node, as are the next five.",
+    )
+    session_disk: int = Field(default=2048, ge=64, le=1_048_576, description="MiB of disk one session may use.")
+    session_processes: int = Field(default=200, ge=12, le=10_000, description="Processes one session may have.")
+    session_cores: float = Field(
+        default=1.5, gt=0, le=1024, description="Processor cores one session may use, where the node may make control groups."
+    )
+    session_hours: float = Field(default=24.0, gt=0, le=8760, description="Hours after which a session's browser is ended.")
+    free_memory: int = Field(
+        default=256, ge=0, le=1_048_576, description="MiB of the machine's memory left free: with less, people wait in the queue."
+    )
     nodes: list[NodeSection] = Field(
         default_factory=list, description="Nodes on other machines. With any, no local node is started."
     )

@@ -132,6 +132,7 @@ async def build_services(
         egress=EgressAddress(str(egress_host), int(egress_port), certificates.spki),
         clock=clock,
         idle_seconds=None if settings.workers > 1 else 150.0,
+        figures=metrics,
     )
     lookup = SystemLookup()
     ingresses: list[Ingress] = []
@@ -151,7 +152,7 @@ async def build_services(
     decisions = Decisions(principals, recorder, live, clock)
     known = KnownSessions(sessions, cookies, place, clock)
     assertions = Assertions(keys, place.auth_origin, clock)
-    relay = Relay(leases=leases, live=live, clock=clock)
+    relay = Relay(leases=leases, live=live, clock=clock, figures=metrics)
     viewer = ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay)
     gate = Gate(
         site=place,

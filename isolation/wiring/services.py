@@ -118,6 +118,9 @@ class Services:
             await self.decisions.expired()
             self.metrics.live.set(self.live.count())
             self.metrics.viewers.set(self.relay.streams)
+            self.metrics.queued.set(len(self.leases.line))
+            for name, node in self.leases.nodes.items():
+                self.metrics.node(name, node.status)
 
     async def end_lapsed_forever(self) -> None:
         """End sessions whose time is over, in the store, so that every worker hears of it."""

@@ -18,6 +18,7 @@ from isolation.identity.sessions.live import LiveRegistry
 from isolation.proxy.exchange import TARGET
 from isolation.signals.model import ProviderState
 from isolation.web.metrics import Metrics
+from renderer.wire.control import NodeState, NodeStatus
 
 
 class ReadableStore(Protocol):
@@ -34,6 +35,11 @@ class Node(Protocol):
     @property
     def up(self) -> bool:
         """Say whether the node is connected and has reported."""
+        ...
+
+    @property
+    def status(self) -> NodeStatus | None:
+        """Return what it reported last."""
         ...
 
 
@@ -80,8 +86,9 @@ class Readiness:
             self.metrics.provider_up.labels(state.name).set(1 if str(state.status) == "ok" else 0)
             if age is not None:
                 self.metrics.provider_age.labels(state.name).set(age)
-        nodes = {name: "up" if node.up else "down" for name, node in self.nodes.items()}
-        ready = self.started.is_set() and store == "ok" and "up" in nodes.values()
+        nodes = {name: _word(node) for name, node in self.nodes.items()}
+        # A node that is full, drains or lacks memory still serves those it has, and people wait their turn for it.
+        ready = self.started.is_set() and store == "ok" and any(word != "down" for word in nodes.values())
         return ready, {
             "ready": ready,
             "store": store,
@@ -90,6 +97,16 @@ class Readiness:
             "live_connections": self.live.count(),
             "viewers": self.relay.streams,
         }
+
+
+def _word(node: Node) -> str:
+    """Return a node's state in one word: ``up``, ``full``, ``draining``, ``low-memory`` or ``down``."""
+    status = node.status
+    if not node.up or status is None:
+        return "down"
+    if status.state is not NodeState.OPEN:
+        return status.state.value
+    return "up" if status.live < status.capacity else "full"
 
 
 class Health:
