@@ -20,13 +20,14 @@ class Lease:
     """One isolated Chromium of one signed-in session.
 
     ``session_digest`` names the router session whose identity its requests carry; ``apps`` are the names of the apps it was opened for, and
-    decide which public hosts it may reach.
+    decide which public hosts it may reach. ``domains``: patterns that narrow these (the control); None: no narrower.
     """
 
     id: str
     session_digest: str
     person_key: str
     apps: frozenset[str] = frozenset()
+    domains: frozenset[str] | None = None
 
 
 class LeaseLookup(Protocol):

@@ -69,7 +69,7 @@ class Opener:
 
     async def open(self, lease: Lease, host: str, port: int) -> socket.socket:
         """Return a connection to a judged address of a permitted public host."""
-        examined = admit_public(self._destinations.permitted(lease), host, port)
+        examined = admit_public(self._destinations.permitted(lease), host, port, within=lease.domains)
         addresses = await self._resolver.resolve(examined)
         outer, _ = await connect(addresses, port, self._dialer)
         return outer

@@ -43,8 +43,10 @@ def matches(pattern: str, host: Address | Name) -> bool:
         return False
 
 
-def admit_public(patterns: Iterable[str], host: str, port: int) -> Address | Name:
+def admit_public(patterns: Iterable[str], host: str, port: int, *, within: Iterable[str] | None = None) -> Address | Name:
     """Return what ``host`` stands for when its spelling, port and the patterns permit it; the addresses are checked later.
+
+    ``within``: patterns of which one must cover the host as well; None: no such bound.
 
     Raises :class:`EgressRefusedError`. The spelling is judged first: an attempt at a private address shows as such in the log.
     """
@@ -52,6 +54,8 @@ def admit_public(patterns: Iterable[str], host: str, port: int) -> Address | Nam
     if port not in PUBLIC_PORTS:
         raise EgressRefusedError(Reason.PORT)
     if not any(matches(pattern, examined) for pattern in patterns):
+        raise EgressRefusedError(Reason.NOT_ALLOWED)
+    if within is not None and not any(matches(pattern, examined) for pattern in within):
         raise EgressRefusedError(Reason.NOT_ALLOWED)
     return examined
 

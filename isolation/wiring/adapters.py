@@ -102,4 +102,10 @@ class EgressLookup:
             return None
         if lease is None:
             return None
-        return egress_leases.Lease(id=lease.id, session_digest=lease.session_digest, person_key=lease.person_key, apps=lease.apps)
+        return egress_leases.Lease(
+            id=lease.id,
+            session_digest=lease.session_digest,
+            person_key=lease.person_key,
+            apps=lease.apps,
+            domains=lease.controls.domains,
+        )

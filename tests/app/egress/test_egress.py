@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -17,6 +18,7 @@ from isolation.egress.gateway import MAX_CONNECTIONS_PER_LEASE, MAX_UNNAMED
 from isolation.egress.head import MAX_HEAD_BYTES
 from isolation.egress.requests import WARM_UP_URL
 from isolation.testing.egress import Bench, Message, Receive, Send
+from isolation.tokens import digest
 
 SECONDS = 10.0
 
@@ -604,6 +606,30 @@ async def test_a_tunnel_to_a_permitted_host_is_blind_and_half_closes(bench: Benc
         assert accepted == [1]
     assert bench.dialled == [("93.184.216.1", 443)]  # the very address that was judged
     assert bench.sink.records == []
+
+
+async def test_a_lease_reaches_only_the_domains_of_its_controls(bench: Bench) -> None:
+    """The browser asks whatever it likes; what its lease may reach is looked up anew with every connection."""
+    bench.hosts.patterns = ["*.cdn.example", "*.maps.example"]
+
+    def control(*domains: str) -> None:
+        lease = replace(bench.leases["a"], domains=frozenset(domains))
+        bench.table.add(lease, username="a", password_digest=digest(bench.password("a")))
+
+    async def asks(host: str, lease: str = "a") -> int:
+        client = await Client.to(bench)
+        return await client.connect(f"{host}:443", lease)
+
+    async with public(bench, "a.cdn.example", 443, echo), public(bench, "a.maps.example", 443, echo):
+        assert (await asks("a.cdn.example"), await asks("a.maps.example")) == (200, 200)
+        control("*.cdn.example", "elsewhere.example")
+        assert (await asks("a.cdn.example"), await asks("a.maps.example")) == (200, 403)
+        assert await asks("elsewhere.example") == 403  # the control opens nothing that the app does not
+        assert (await asks("a.cdn.example", "b"), await asks("a.maps.example", "b")) == (200, 200)
+        control()
+        assert await asks("a.cdn.example") == 403
+        assert await asks("data.localhost") == 200  # an app, which no control of this kind touches
+    assert bench.sink.reasons("a.maps.example") == {Reason.NOT_ALLOWED}
 
 
 async def test_an_idle_tunnel_is_ended() -> None:

@@ -195,6 +195,27 @@ def test_what_is_permitted_passes() -> None:
     assert admit_public(("*.cdn.example",), "A.cdn.example.", 443) == Name("a.cdn.example")
 
 
+@pytest.mark.parametrize(
+    ("patterns", "within", "passes"),
+    [
+        (("*.cdn.example",), None, True),
+        (("*.cdn.example",), ("a.cdn.example",), True),
+        (("*",), ("*.cdn.example",), True),
+        (("*.cdn.example",), ("b.cdn.example",), False),
+        (("*.cdn.example",), (), False),
+        (("b.cdn.example",), ("a.cdn.example", "*.cdn.example"), False),
+        ((), ("a.cdn.example",), False),
+    ],
+)
+def test_the_control_only_narrows(patterns: tuple[str, ...], within: tuple[str, ...] | None, passes: bool) -> None:
+    if passes:
+        assert admit_public(patterns, "a.cdn.example", 443, within=within) == Name("a.cdn.example")
+        return
+    with pytest.raises(EgressRefusedError) as refused:
+        admit_public(patterns, "a.cdn.example", 443, within=within)
+    assert refused.value.reason is Reason.NOT_ALLOWED
+
+
 def _app(name: str, domain: str, *egress: str) -> App:
     return App(name, domain, Upstream("127.0.0.1", 1), PolicySet(()), "0" * 64, egress_allow=egress)
 
