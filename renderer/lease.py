@@ -24,7 +24,6 @@ from renderer.wire.control import LIMITS, Egress, LeaseCode
 from renderer.wire.messages import CloseCode, Hello, NoticeCode, Opened
 
 # ---------------------------------------------------------------- limits
-MAX_PAGES = 20  # tabs of one session; more is a page gone wild (or BrowserBox's limit, which nobody complained of)
 MAX_WAITING = 5  # windows of one tab that no viewer has taken yet
 FIRST_ADDRESS_SECONDS = 1.0  # how long a new window may take to have an address before it is announced without one
 PING_EVERY = 10  # looks between two questions to the browser itself
@@ -106,8 +105,8 @@ class Lease:
             self._taken(tab)
             tab.attach(viewer, hello, resumed=True)
             return tab
-        if len(self.tabs) >= MAX_PAGES:
-            viewer.close(CloseCode.NO_CAPACITY)
+        if len(self.tabs) >= self.controls.tabs and not await self._make_room():
+            viewer.close(CloseCode.TAB_LIMIT)
             return None
         try:
             page = await self.new_page()
@@ -121,6 +120,17 @@ class Lease:
         tab.attach(viewer, hello, resumed=False)
         tab.tasks.start(tab.navigate(viewer.origin + hello.path))
         return tab
+
+    async def _make_room(self) -> bool:
+        """Close the page that nobody has looked at for longest: kept for a viewer that may return, and one that is here goes first."""
+        waiting = {name for tab in self.tabs.values() for name in tab.opened}
+        alone = [tab for tab in self.tabs.values() if tab.viewer is None and tab.name not in waiting]
+        oldest = min(alone, key=lambda tab: tab.last_seen, default=None)
+        if oldest is None:
+            return False
+        self.tabs.pop(oldest.name, None)
+        await oldest.close()
+        return True
 
     def _tab(self, page: Page) -> Tab:
         tab = Tab(self, secrets.token_urlsafe(12), page)
@@ -149,10 +159,11 @@ class Lease:
         if opener is None:
             # Opened without a reference (noopener): by whoever was used last.
             opener = max(self.tabs.values(), key=lambda tab: tab.last_input, default=None)
-        if opener is None or len(self.tabs) >= MAX_PAGES or len(opener.opened) >= MAX_WAITING:
+        full = len(self.tabs) >= self.controls.tabs
+        if opener is None or full or len(opener.opened) >= MAX_WAITING:
             await page.close()
             if opener is not None:
-                opener.notice(NoticeCode.POPUP_BLOCKED)
+                opener.notice(NoticeCode.TAB_LIMIT if full else NoticeCode.POPUP_BLOCKED)
             return
         tab = self._tab(page)
         moved = asyncio.Event()

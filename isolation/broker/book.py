@@ -31,6 +31,10 @@ class StoreLeaseBook:
         """Write down new controls, apps and credentials of a live lease."""
         await self._repository.change(_record(lease))
 
+    async def touch(self, lease: str, at: float) -> None:
+        """Note that somebody did something in a live lease."""
+        await self._repository.touch(lease, at)
+
     async def close(self, lease: str, *, at: float, why: str) -> bool:
         """Mark a lease as ended; say whether it was live until now."""
         return await self._repository.close(lease, at=at, why=why)

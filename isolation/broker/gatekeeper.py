@@ -34,6 +34,7 @@ _RENDERER_MAY_SAY = frozenset(
         m.CloseCode.PROTOCOL,
         m.CloseCode.NO_CAPACITY,
         m.CloseCode.LIMIT_REACHED,
+        m.CloseCode.TAB_LIMIT,
     }
 )
 

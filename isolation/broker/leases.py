@@ -62,6 +62,10 @@ class LeaseBook(Protocol):
         """Write down new controls and a new credential of a live lease."""
         ...
 
+    async def touch(self, lease: str, at: float) -> None:
+        """Note that somebody did something in a live lease, at ``at`` (epoch seconds)."""
+        ...
+
     async def close(self, lease: str, *, at: float, why: str) -> bool:
         """Mark a lease as ended; say whether it was live until now."""
         ...
@@ -92,8 +96,15 @@ class MemoryLeaseBook:
 
     async def change(self, lease: Lease) -> None:
         """See :class:`LeaseBook`."""
-        if lease.id in self._by_id:
-            self._by_id[lease.id] = lease
+        known = self._by_id.get(lease.id)
+        if known is not None:
+            self._by_id[lease.id] = replace(lease, active_at=known.active_at)
+
+    async def touch(self, lease: str, at: float) -> None:
+        """See :class:`LeaseBook`."""
+        known = self._by_id.get(lease)
+        if known is not None:
+            self._by_id[lease] = replace(known, active_at=max(at, known.active_at))
 
     async def close(self, lease: str, *, at: float, why: str) -> bool:  # noqa: ARG002 - memory keeps no history
         """See :class:`LeaseBook`."""
@@ -206,6 +217,16 @@ class LeaseService:
         if lease is None or not any(equal(given, known) for known in lease.credential_digest.split(",")):
             return None
         return lease
+
+    async def live(self, session_digest: str) -> Lease | None:
+        """Return the session's live lease, or None."""
+        return await self._book.live(session_digest)
+
+    async def touch(self, session_digest: str, at: float) -> None:
+        """Note that somebody did something in a session, at ``at`` (epoch seconds)."""
+        lease = await self._book.live(session_digest)
+        if lease is not None:
+            await self._book.touch(lease.id, at)
 
     async def end(self, session_digest: str, why: str) -> bool:
         """End the session's lease; say whether it had one."""

@@ -32,7 +32,7 @@ class Lease:
 
     ``credential_digest``: SHA-256 of the egress password; the password itself is sent to the node once and kept nowhere.
     ``controls``: the strictest of what its viewers may do. ``apps``: names of the apps it was opened for.
-    ``started_at``: epoch seconds. ``scale``: device pixels per CSS pixel in hundredths, fixed when Chromium starts.
+    ``started_at``, ``active_at`` (when somebody last did something, as far as it was written down): epoch seconds. ``scale``: device pixels per CSS pixel in hundredths, fixed when Chromium starts.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Lease:
     credential_digest: str = field(repr=False)
     started_at: float
     apps: frozenset[str] = frozenset()
+    active_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

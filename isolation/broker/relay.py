@@ -7,18 +7,20 @@ allowed the stream changes, the viewer is told in the router's own words and the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import structlog
 
 from isolation.broker.figures import Figures, NoFigures
 from isolation.broker.gatekeeper import Close, Drop, Gatekeeper, Pass
+from isolation.broker.hours import Activity, Watch, is_deed
 from isolation.broker.leases import LeaseService
 from isolation.broker.model import Grant
 from isolation.broker.nodes import PageLink
+from isolation.broker.pace import Pace
 from isolation.clock import Clock
-from isolation.errors import BrokerError, IsolationError
+from isolation.errors import BrokerError, IsolationError, StoreError
 from renderer.wire.codec import MAX_QUEUE_SHOWN, MAX_SECONDS, encode
 from renderer.wire.messages import CloseCode, Closed, Frame, Hello, Loading, Notice, Queued
 
@@ -93,12 +95,18 @@ class Relay:
         live: LiveConnections,
         clock: Clock,
         figures: Figures = NoFigures(),  # noqa: B008 - has no state
+        sleep: Callable[[float], Coroutine[None, None, None]] = asyncio.sleep,
     ) -> None:
+        """``sleep``: how time is waited for."""
         self._figures = figures
         self._leases = leases
         self._live = live
         self._clock = clock
+        self._sleep = sleep
+        self._activity = Activity(leases, clock)
         self._streams: dict[tuple[str, str], asyncio.Future[CloseCode | None]] = {}
+        self._over: dict[str, CloseCode] = {}  # sessions whose browser is being ended by the clock
+        self._expiring: set[asyncio.Task[None]] = set()
 
     @property
     def streams(self) -> int:
@@ -118,7 +126,9 @@ class Relay:
             before.set_result(CloseCode.REPLACED)
         self._streams[key] = told
         handle = self._live.open(grant.session_digest, grant.app, lambda why: tell(_code(why)))
-        talk = asyncio.get_running_loop().create_task(self._converse(viewer, grant))
+        # A page that is opened again takes its own place; one more than the controls allow finds none, whatever the renderer thinks.
+        crowded = sum(session == grant.session_digest for session, _ in self._streams) > grant.controls.tabs
+        talk = asyncio.get_running_loop().create_task(self._converse(viewer, grant, crowded=crowded))
         try:
             waiting: list[asyncio.Future[CloseCode | None]] = [talk, told]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +148,7 @@ class Relay:
         finally:
             await viewer.close()
 
-    async def _converse(self, viewer: ViewerSocket, grant: Grant) -> CloseCode | None:
+    async def _converse(self, viewer: ViewerSocket, grant: Grant, *, crowded: bool) -> CloseCode | None:
         """Return what the viewer has yet to be told, or None when it left or knows."""
         gate = Gatekeeper(grant.controls)
         try:
@@ -150,37 +160,79 @@ class Relay:
             return None
         if not isinstance(first, Pass) or not isinstance(first.message, Hello):
             return CloseCode.PROTOCOL
+        if crowded:
+            return CloseCode.TAB_LIMIT
 
         async def queued(position: int, waited: int) -> None:
             await viewer.send(encode(Queued(min(position, MAX_QUEUE_SHOWN), min(waited, MAX_SECONDS))))
 
+        self._acted(grant, first.message)
+        watch = Watch(grant, self._activity, self._leases, self._clock, self._sleep)
         try:
             async with self._leases.attach(grant, first.message, queued) as page:
-                return await self._pump(viewer, page, gate, grant)
+                code = await self._pump(viewer, page, gate, grant, watch)
         except BrokerError as error:
             log.warning("stream.broken", app=grant.app, code=error.code, error=str(error))
-            return CloseCode.NO_CAPACITY if error.code == "no-capacity" else CloseCode.RENDERER_LOST
+            code = CloseCode.NO_CAPACITY if error.code == "no-capacity" else CloseCode.RENDERER_LOST
+        except StoreError as error:
+            log.warning("stream.unwatched", app=grant.app, error=str(error))
+            code = CloseCode.RENDERER_LOST
         except ViewerGoneError:
             return None
+        if code is CloseCode.RENDERER_LOST:
+            # Its browser may be gone because the session's time is up, and another stream was the first to say so.
+            return self._over.get(grant.session_digest) or watch.over() or code
+        return code
 
-    async def _pump(self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, grant: Grant) -> CloseCode | None:
+    def _acted(self, grant: Grant, message: object) -> None:
+        if is_deed(message):
+            self._activity.deed(grant.session_digest)
+
+    async def _expire(self, grant: Grant, code: CloseCode) -> None:
+        """End a session's browser, and tell every page of it that this worker serves."""
+        if grant.session_digest in self._over:
+            return
+        self._over[grant.session_digest] = code
+        try:
+            await self._leases.end(grant.session_digest, code.value)
+        finally:
+            del self._over[grant.session_digest]
+        for (session, _), told in self._streams.items():
+            if session == grant.session_digest and not told.done():
+                told.set_result(code)
+
+    async def _pump(self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, grant: Grant, watch: Watch) -> CloseCode | None:
         drawn = asyncio.Event()
         viewer = _OneAtATime(viewer)
         upward = asyncio.create_task(self._upward(viewer, page, gate, drawn, grant))
         downward = asyncio.create_task(self._downward(viewer, page, gate, drawn, grant))
+        tasks = [upward, downward]
+        if watch.needed:
+            tasks.append(asyncio.create_task(self._keep_time(viewer, grant, watch)))
         try:
-            await asyncio.wait([upward, downward], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             # The renderer's end is looked at first: it may have said why before it went.
-            return (downward if downward.done() else upward).result()
+            return next(task for task in (downward, upward, *tasks[2:]) if task.done()).result()
         finally:
-            for task in (upward, downward):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(upward, downward, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_time(self, viewer: ViewerSocket, grant: Grant, watch: Watch) -> CloseCode | None:
+        code = await watch.run(viewer.send)
+        # Its page going away ends this task, and must not end what it began.
+        ending = asyncio.get_running_loop().create_task(self._expire(grant, code))
+        self._expiring.add(ending)
+        ending.add_done_callback(self._expiring.discard)
+        await asyncio.shield(ending)
+        return code
 
     async def _downward(
         self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant
     ) -> CloseCode | None:
         allowance, last = EVENTS_BURST, self._clock.monotonic()
+        kilobits = grant.controls.bandwidth_kbps
+        pace = Pace(kilobits * 1000 / 8) if kilobits is not None else None
         heartbeat = encode(Loading(active=False))
         incoming = asyncio.ensure_future(page.receive())
         try:
@@ -190,7 +242,8 @@ class Relay:
                     if gate.ready:
                         await viewer.send(heartbeat)
                     continue
-                verdict = gate.from_renderer(incoming.result(), self._clock.monotonic())
+                received = incoming.result()
+                verdict = gate.from_renderer(received, self._clock.monotonic())
                 match verdict:
                     case Close(code, rule):
                         log.warning("gate.closed", app=grant.app, rule=rule)
@@ -216,6 +269,8 @@ class Relay:
                     last = now
                     if allowance < 0:
                         await asyncio.sleep(1 / EVENTS_PER_SECOND)
+                if pace is not None and (wait := pace.take(len(received), self._clock.monotonic())) > 0:
+                    await self._sleep(wait)
                 while gate.congested:
                     drawn.clear()
                     await drawn.wait()
@@ -238,7 +293,8 @@ class Relay:
                         await page.send(onward)
                     if back:
                         await viewer.send(back)
-                case Pass(_, data):
+                case Pass(message, data):
+                    self._acted(grant, message)
                     await page.send(data)
             drawn.set()
 

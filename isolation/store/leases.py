@@ -23,7 +23,7 @@ class LeaseRecord:
     """One Chromium of one signed-in session.
 
     ``credential_digest``: what the lease's egress credentials are compared with, kept as it was given. ``controls``: as
-    :meth:`isolation.policy.controls.Controls.as_json` has them. ``scale``: device pixels per CSS pixel in hundredths. ``started_at``: epoch seconds.
+    :meth:`isolation.policy.controls.Controls.as_json` has them. ``scale``: device pixels per CSS pixel in hundredths. ``started_at``, ``active_at``: epoch seconds.
     """
 
     id: str
@@ -35,6 +35,7 @@ class LeaseRecord:
     scale: int
     started_at: float
     apps: frozenset[str] = frozenset()
+    active_at: float = 0.0
 
 
 class LeaseRepository:
@@ -69,6 +70,15 @@ class LeaseRepository:
 
         def work(connection: Connection) -> None:
             connection.execute(update(leases).where(leases.c.id == lease.id, leases.c.ended_at.is_(None)).values(values))
+
+        await self._store.write(work)
+
+    async def touch(self, lease: str, at: float) -> None:
+        """Note that somebody did something in a live lease."""
+
+        def work(connection: Connection) -> None:
+            which = (leases.c.id == lease, leases.c.ended_at.is_(None), leases.c.active_at < at)
+            connection.execute(update(leases).where(*which).values(active_at=at))
 
         await self._store.write(work)
 
@@ -118,6 +128,7 @@ def _select(connection: Connection, which: ColumnElement[bool]) -> list[LeaseRec
             scale=row.scale,
             started_at=row.started_at,
             apps=frozenset(json.loads(row.apps)),
+            active_at=row.active_at,
         )
         for row in rows
     ]
@@ -134,4 +145,5 @@ def _values(lease: LeaseRecord) -> dict[str, Any]:
         "scale": lease.scale,
         "apps": json.dumps(sorted(lease.apps)),
         "started_at": lease.started_at,
+        "active_at": lease.active_at,
     }

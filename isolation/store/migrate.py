@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from isolation.errors import StoreError
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration. A test compares it with the scripts."""
 
 SCRIPTS: Final = Path(__file__).parent / "migrations"

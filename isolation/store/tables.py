@@ -170,6 +170,7 @@ leases = Table(
     Column("scale", Integer, nullable=False),
     Column("apps", Text, nullable=False),  # JSON array, sorted
     Column("started_at", Double, nullable=False),
+    Column("active_at", Double, nullable=False, server_default=text("0")),
     Column("ended_at", Double),
     Column("ended_because", Text, nullable=False),
     # One live lease per session, whoever asks first.

@@ -23,6 +23,7 @@ from isolation.broker.tickets import MemoryUsedTickets, Tickets
 from isolation.clock import SystemClock
 from isolation.identity.sessions.live import LiveRegistry
 from isolation.policy.controls import Clipboard, Controls
+from isolation.testing.clock import FakeClock
 from isolation.testing.fake_node import FakeNode, Script, quiet
 from isolation.tokens import Tokens, digest, new_secret
 from isolation.web.endpoints.viewer import ViewerEndpoints, ViewerView
@@ -57,8 +58,9 @@ class ViewerSite:
         host: str = "payroll.localhost",
         address: NodeAddress | None = None,
         egress: EgressAddress | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
-        """``address`` and ``egress``: of a real node and its gateway, in place of the played one."""
+        """``address`` and ``egress``: of a real node and its gateway, in place of the played one. ``clock``: what streams and browsers end by."""
         self.host = host
         self._address = address
         self._egress = egress or EgressAddress("127.0.0.1", 9, "c3BraQ==")
@@ -73,6 +75,8 @@ class ViewerSite:
         self.grant: Grant | None = None
         self.origin = ""
         self._clock = SystemClock()
+        self._hours = clock or self._clock
+        self._sleep = clock.sleep if clock is not None else asyncio.sleep
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -94,9 +98,9 @@ class ViewerSite:
             book=MemoryLeaseBook(),
             audit=self.audit,
             egress=self._egress,
-            clock=self._clock,
+            clock=self._hours,
         )
-        self.relay = Relay(leases=self.leases, live=self.live, clock=self._clock)
+        self.relay = Relay(leases=self.leases, live=self.live, clock=self._hours, sleep=self._sleep)
         self.tickets = Tickets(Tokens([new_secret()]), self._clock, MemoryUsedTickets(self._clock))
         self.viewer = ViewerEndpoints(pages=PageRenderer(), tickets=self.tickets, relay=self.relay)
         self._pages = PageRenderer()

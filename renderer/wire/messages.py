@@ -99,6 +99,7 @@ class CloseCode(StrEnum):
     LIMIT_REACHED = "limit-reached"  # the session used more memory, processor, processes or disk than one may
     IDLE = "idle"  # said by the router: nobody did anything for as long as the controls allow
     TIME_UP = "time-up"  # said by the router: the session is as old as the controls allow
+    TAB_LIMIT = "tab-limit"  # as many pages are open as the controls allow
 
 
 class NoticeCode(StrEnum):

@@ -127,7 +127,7 @@ const TRANSFER_CODES = ["done", "cancelled", "failed", "too-large", "wrong-type"
 
 export const CLOSE_CODES = Object.freeze([
   "page-closed", "browser-crashed", "renderer-lost", "replaced", "protocol", "no-capacity", "released", "redecided", "session-ended", "refused",
-  "limit-reached", "idle", "time-up",
+  "limit-reached", "idle", "time-up", "tab-limit",
 ]);
 export const NOTICE_CODES = Object.freeze([
   "navigation-blocked", "download-blocked", "upload-blocked", "print-blocked", "clipboard-blocked", "popup-blocked", "keyboard-blocked", "page-crashed",
