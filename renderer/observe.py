@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -17,7 +18,7 @@ from playwright.async_api import Error, Frame, Page
 from renderer.cdp import Cdp, Event, Tasks
 from renderer.location import may_show, split_address
 from renderer.wire import messages as m
-from renderer.wire.codec import MAX_CLIPBOARD, MAX_COORDINATE, MAX_DIALOG, MAX_LABEL, MAX_OPTIONS, MAX_TITLE, MAX_VALUE
+from renderer.wire.codec import MAX_CLIPBOARD, MAX_COORDINATE, MAX_DIALOG, MAX_HINT, MAX_LABEL, MAX_OPTIONS, MAX_TITLE, MAX_VALUE
 from renderer.wire.fields import CURSORS, ICON_SIDE, MAX_ICON
 from renderer.wire.images import png_size
 from renderer.world import Place, WorldHost, clean, whole
@@ -30,6 +31,9 @@ MAX_ICON_SOURCE = 256 * 1024  # bytes of an icon file; real ones are below 100 K
 ICON_SECONDS = 1.0  # an icon is looked at this often at most: some pages animate theirs
 DIALOG_BURST = 8  # dialogs within DIALOG_SECONDS that are shown; the rest of an alert loop is dismissed
 DIALOG_SECONDS = 10.0
+
+
+NOT_EDITING = m.Editing(m.EditingMode.OFF, 0, 0, 0, 0)
 
 
 class Observer:
@@ -52,6 +56,11 @@ class Observer:
         self._dialog: tuple[m.Dialog, BrowserDialog] | None = None
         self._dialog_times: list[float] = []
         self._select: tuple[m.Select, Place, int] | None = None
+        self._menu: tuple[int, Place, int] | None = None  # our number, and the frame's
+        self._hint = ""
+        self._editing = NOT_EDITING
+        self._editing_place: Place | None = None
+        self._fullscreen = False
         self._icon_wanted = ""
         self._icon_busy = False
         self._locating = asyncio.Lock()
@@ -73,14 +82,17 @@ class Observer:
         await cdp.send("Page.enable")
         tree = await cdp.send("Page.getFrameTree")
         self._main_frame = tree["frameTree"]["frame"]["id"]
-        await self.world.install(cdp)
+        await self.world.install(cdp, "")
         await self._locate()
 
     def state(self) -> list[m.FromRenderer]:
         """Return what a viewer that comes now must be told."""
-        self._select = None
+        self._select = self._menu = None
+        if self._fullscreen:
+            # Only a press of the new viewer's own could make its window fill the screen.
+            self._tasks.start(self.leave_fullscreen())
         told: list[m.FromRenderer] = [self._location, m.Title(self._title), self._icon]
-        told += [m.Loading(self._loading), m.Cursor(self._cursor)]
+        told += [m.Loading(self._loading), m.Cursor(self._cursor), self._editing]
         if self._dialog is not None:
             told.append(self._dialog[0])
         return told
@@ -99,9 +111,12 @@ class Observer:
         if "parentId" in frame or not isinstance(frame.get("id"), str):
             return
         self._main_frame = frame["id"]
-        self.keyboard = None
+        self.keyboard = self._menu = None
         if self._select is not None:
             self._close_select(self._select[0].id)
+        self._hinted("")
+        self._edited(NOT_EDITING)
+        self._filled(active=False)
         url = str(frame.get("url", ""))
         if not may_show(url):
             self._tab.notice(m.NoticeCode.NAVIGATION_BLOCKED)
@@ -176,7 +191,8 @@ class Observer:
             cdp: Cdp = await self._page.context.new_cdp_session(frame)
         except Error:
             return
-        await self.world.install(cdp)
+        tree = await cdp.send("Page.getFrameTree")
+        await self.world.install(cdp, str(tree["frameTree"]["frame"]["id"]))
 
     # ------------------------------------------------------------ dialogs
 
@@ -251,28 +267,105 @@ class Observer:
                     self._close_select(self._select[0].id)
             case "copied":
                 self._tab.copied(clean(said.get("text"), MAX_CLIPBOARD), fits=said.get("fits") is True)
+            case "hint":
+                self._hinted(clean(said.get("text"), MAX_HINT))
+            case "editing":
+                self._edit(place, said)
+            case "menu":
+                self._placed(place, said, lambda x, y: self._offer_menu(place, said, x, y))
+            case "fullscreen":
+                self._filled(active=said.get("active") is True)
             case "print":
                 self._tab.notice(m.NoticeCode.PRINT_BLOCKED)
             case _:
                 pass
 
+    def _placed(self, place: Place, said: dict[str, Any], then: Callable[[int, int], None]) -> None:
+        """Go on with where something is in the page's viewport; a frame says where it is in the frame."""
+        x, y = whole(said.get("x"), -MAX_COORDINATE, MAX_COORDINATE), whole(said.get("y"), -MAX_COORDINATE, MAX_COORDINATE)
+        if place == self.world.of_frame(self._main_frame):
+            then(x, y)
+        else:
+            self._tasks.start(self._placed_in_frame(place, x, y, then))
+
+    async def _placed_in_frame(self, place: Place, x: int, y: int, then: Callable[[int, int], None]) -> None:
+        left, top = await self.world.origin(place)
+        main = self.world.of_frame(self._main_frame)
+        shown = None if main is None else await self.world.call(main, "shown", {"x": x + left, "y": y + top})
+        if isinstance(shown, dict):
+            x, y = (whole(shown.get(name), -MAX_COORDINATE, MAX_COORDINATE) for name in ("x", "y"))
+            then(x, y)
+
+    def _hinted(self, text: str) -> None:
+        if text != self._hint:
+            self._hint = text
+            self._tab.send(m.LinkHint(text))
+
+    def _edit(self, place: Place, said: dict[str, Any]) -> None:
+        try:
+            mode = m.EditingMode(str(said.get("mode")))
+        except ValueError:
+            return
+        if mode is not m.EditingMode.OFF:
+            self._editing_place = place
+            width, height = whole(said.get("width"), 0, MAX_COORDINATE), whole(said.get("height"), 0, MAX_COORDINATE)
+            self._placed(place, said, lambda x, y: self._edited(m.Editing(mode, x, y, width, height)))
+        elif place == self._editing_place:
+            self._edited(NOT_EDITING)
+
+    def _edited(self, editing: m.Editing) -> None:
+        if editing != self._editing:
+            self._editing = editing
+            self._tab.send(editing)
+
+    def _filled(self, *, active: bool) -> None:
+        if active is not self._fullscreen:
+            self._fullscreen = active
+            self._tab.send(m.Fullscreen(active))
+
+    async def leave_fullscreen(self) -> None:
+        """Leave full screen, as by Escape."""
+        main = self.world.of_frame(self._main_frame)
+        if main is not None:
+            await self.world.call(main, "leaveFullscreen")
+
+    def _offer_menu(self, place: Place, said: dict[str, Any], x: int, y: int) -> None:
+        number = self._next()
+        self._menu = (number, place, whole(said.get("id"), 0, 2**31))
+        self._tab.send(
+            m.Menu(
+                number,
+                x,
+                y,
+                link=clean(said.get("link"), MAX_HINT),
+                image=said.get("image") is True,
+                editable=said.get("editable") is True,
+                selection=said.get("selection") is True,
+            )
+        )
+
+    async def choose_from_menu(self, number: int, action: m.MenuAction) -> None:
+        """Do what the person chose (a choice from another menu is late and means nothing)."""
+        if self._menu is None or self._menu[0] != number:
+            return
+        _, place, theirs = self._menu
+        self._menu = None
+        await self.world.call(place, "menu", theirs, action.value)
+
     def _ask(self, place: Place, said: dict[str, Any]) -> None:
+        self._placed(place, said, lambda x, y: self._offer_select(place, said, x, y))
+
+    def _offer_select(self, place: Place, said: dict[str, Any], x: int, y: int) -> None:
         try:
             kind = m.SelectKind(str(said.get("type")))
         except ValueError:
             return
-        # The frame reports places in its own coordinates; where the pointer is in both gives the difference.
-        x, y = whole(said.get("x"), -MAX_COORDINATE, MAX_COORDINATE), whole(said.get("y"), -MAX_COORDINATE, MAX_COORDINATE)
-        client_x, client_y = whole(said.get("clientX"), -1, MAX_COORDINATE), whole(said.get("clientY"), -1, MAX_COORDINATE)
-        if client_x >= 0 and self._tab.dispatcher is not None:
-            pointer_x, pointer_y = self._tab.dispatcher.pointer
-            x, y = x + pointer_x - client_x, y + pointer_y - client_y
         options = said.get("options")
         shown = m.Select(
             self._next(),
             kind,
-            whole(x, -MAX_COORDINATE, MAX_COORDINATE),
-            whole(y, -MAX_COORDINATE, MAX_COORDINATE),
+            x,
+            y,
             whole(said.get("width"), 0, MAX_COORDINATE),
             whole(said.get("height"), 0, MAX_COORDINATE),
             multiple=False,

@@ -13,6 +13,7 @@ from playwright.async_api import Error, Page
 from renderer.capture.pump import FramePump
 from renderer.cdp import Cdp, Steady, Tasks
 from renderer.chromium.closing import close_page
+from renderer.find import Finder
 from renderer.input.dispatch import Dispatcher
 from renderer.input.validate import Controls, Verdict
 from renderer.observe import Observer
@@ -25,11 +26,14 @@ from renderer.wire.messages import (
     Composition,
     CopyRequest,
     DialogReply,
+    ExitFullscreen,
+    Find,
     Focus,
     FromRenderer,
     Hello,
     History,
     Key,
+    MenuReply,
     Navigate,
     Notice,
     NoticeCode,
@@ -44,6 +48,7 @@ from renderer.wire.messages import (
     Stop,
     Text,
     ToRenderer,
+    Touch,
     Wheel,
 )
 from renderer.wire.session import Phase
@@ -93,6 +98,7 @@ class Tab:
         self.last_input = 0.0
         self.opened: dict[str, Opened] = {}  # windows it opened that no viewer has taken yet
         self._size = (1280, 800)
+        self._touch = False  # whether its people work by finger
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
         self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
@@ -103,6 +109,8 @@ class Tab:
         self.page = page
         self.tasks = Tasks("page")
         self.observer = Observer(self, page, self.tasks)
+        self._finder = Finder(self.observer.world)
+        self._finding = asyncio.Lock()
         self.dispatcher: Dispatcher | None = None
         self.pump: FramePump | None = None
         self._wired = asyncio.Event()
@@ -120,6 +128,7 @@ class Tab:
         pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.scale)
         await self.observer.start(cdp)
         await dispatcher.start()
+        await dispatcher.by_finger(self._touch)  # before it has an address: pages ask when they begin
         await pump.start()
         self.dispatcher, self.pump = dispatcher, pump
         self._wired.set()
@@ -137,6 +146,7 @@ class Tab:
             self.viewer.close(CloseCode.REPLACED)
         self.viewer = viewer
         self._size = (hello.width, hello.height)
+        self._touch = hello.touch
         viewer.send(Ready(self.name, hello.width, hello.height, self.host.scale, resumed))
         for message in self.observer.state():
             viewer.send(message)
@@ -150,6 +160,7 @@ class Tab:
             return
         self.dispatcher.clear()
         self.dispatcher.mac = mac
+        await self.dispatcher.by_finger(self._touch)
         await self._resize()
         await self.pump.attach(viewer.send, viewer.has_room, viewer.rules.sent)
 
@@ -198,7 +209,7 @@ class Tab:
             case Ack():
                 if self.pump is not None:
                     self.pump.wake()
-            case Pointer() | Wheel() | Key() | Text() | Composition() | Paste() | CopyRequest():
+            case Pointer() | Wheel() | Touch() | Key() | Text() | Composition() | Paste() | CopyRequest():
                 self.last_input = time.monotonic()
                 if self.dispatcher is not None and not self.dispatcher.put(message):
                     log.info("input.dropped", extra={"type": type(message).__name__})
@@ -211,6 +222,12 @@ class Tab:
                 self.tasks.start(self.observer.answer_dialog(number, accept=accept, text=text))
             case SelectReply(number, values):
                 self.tasks.start(self.observer.answer_select(number, values))
+            case MenuReply(number, action):
+                self.tasks.start(self.observer.choose_from_menu(number, action))
+            case Find():
+                self.tasks.start(self._find(message))
+            case ExitFullscreen():
+                self.tasks.start(self.observer.leave_fullscreen())
             case ClosePage():
                 self.tasks.start(self.close())
             case _:
@@ -290,6 +307,10 @@ class Tab:
             await self.pump.show()
         else:
             await self.pump.hide()
+
+    async def _find(self, wanted: Find) -> None:
+        async with self._finding:  # one after the other: the answers come in the order of the questions
+            self.send(await self._finder.find(wanted))
 
     async def _insert(self, text: str) -> None:
         """Paste: as an event for editors that take it, else as typed text."""

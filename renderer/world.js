@@ -4,7 +4,7 @@
 (() => {
   'use strict';
   if (globalThis.isolationWorld) return;
-  const MAX_OPTIONS = 2000, MAX_TEXT = 256 * 1024, PROBE_MS = 30;
+  const MAX_OPTIONS = 2000, MAX_TEXT = 256 * 1024, PROBE_MS = 30, TOUCHED_MS = 2000;
   const say = (kind, data) => { try { isolationSay(JSON.stringify({ kind, ...data })); } catch { /* the node let go of this frame */ } };
   const top = window === window.top;
   const inner = event => event.composedPath()[0];
@@ -14,8 +14,26 @@
   addEventListener('focus', here, true);
   addEventListener('mousedown', here, true);
 
-  // ---- cursor
-  let cursor = '', at = null, timer = 0;
+  // ---- places: where something is in this frame as it is shown (a pinch magnifies only the top frame's view)
+  const shown = ({ x, y, width = 0, height = 0 }) => {
+    const view = top ? visualViewport : null;
+    const scale = view ? view.scale : 1;
+    return { x: (x - (view ? view.offsetLeft : 0)) * scale, y: (y - (view ? view.offsetTop : 0)) * scale, width: width * scale, height: height * scale };
+  };
+
+  // ---- cursor, and where the link under it leads
+  let cursor = '', at = null, timer = 0, hint = '';
+  const linkOf = path => {
+    const link = path.find(node => node instanceof Element && node.matches('a[href], area[href], a[*|href]'));
+    if (!link) return '';
+    try { return link.href instanceof SVGAnimatedString ? new URL(link.href.baseVal, document.baseURI).href : link.href; } catch { return ''; }
+  };
+  const hinted = url => { if (url !== hint) say('hint', { text: (hint = url).slice(0, 2048) }); };
+  const upward = element => {
+    const path = [];
+    for (let node = element; node; node = node.parentNode ?? node.host) path.push(node);
+    return path;
+  };
   const textUnder = (x, y) => {
     const caret = document.caretRangeFromPoint ? document.caretRangeFromPoint(x, y) : null;
     if (!caret || caret.startContainer.nodeType !== Node.TEXT_NODE) return false;
@@ -35,13 +53,16 @@
       element = deeper;
     }
     if (!element || /^I?FRAME$/.test(element.tagName)) return;
+    hinted(linkOf(upward(element)));
     const style = getComputedStyle(element);
     let name = style.cursor.split(',').pop().trim();
     if (name === 'auto') name = style.userSelect !== 'none' && textUnder(x, y) ? 'text' : 'default';
     if (name !== cursor) say('cursor', { name: cursor = name });
   };
   addEventListener('mousemove', event => { at = [event.clientX, event.clientY]; timer ||= setTimeout(probe, PROBE_MS); }, { capture: true, passive: true });
-  addEventListener('mouseout', event => { if (!event.relatedTarget) { cursor = ''; at = null; } }, { capture: true, passive: true });
+  addEventListener('mouseout', event => { if (!event.relatedTarget) { cursor = ''; at = null; hinted(''); } }, { capture: true, passive: true });
+  addEventListener('focusin', event => { const element = inner(event); if (element instanceof Element && element.matches(':focus-visible')) hinted(linkOf([element])); });
+  addEventListener('focusout', () => hinted(''));
 
   // ---- native pop-ups: never drawn into a screencast, so never opened; the viewer draws its own
   const PICKERS = { date: 'date', time: 'time', 'datetime-local': 'datetime-local', month: 'month', week: 'week', color: 'color' };
@@ -54,9 +75,8 @@
     const input = element.closest('input');
     return input && PICKERS[input.type] && !input.disabled && !input.readOnly ? input : null;
   };
-  const ask = (element, event) => {
-    const box = element.getBoundingClientRect();
-    const place = { x: box.x, y: box.y, width: box.width, height: box.height, clientX: event.clientX ?? -1, clientY: event.clientY ?? -1 };
+  const ask = element => {
+    const place = shown(element.getBoundingClientRect());
     const id = ++count;
     asked.clear();
     element.focus({ preventScroll: true });
@@ -89,7 +109,7 @@
     const element = event.button === 0 && event.isTrusted ? popup(inner(event)) : null;
     if (!element || !onButton(element, event)) return;
     event.preventDefault();
-    ask(element, event);
+    ask(element);
   }, true);
   addEventListener('click', event => {
     const element = event.isTrusted ? popup(inner(event)) : null;
@@ -103,7 +123,7 @@
     const press = event.key === ' ' || (event.key === 'Enter' && (select || element.type === 'color'));
     if (!arrow && event.key !== 'F4' && !press) return;
     event.preventDefault();
-    ask(element, event);
+    ask(element);
   }, true);
   const answer = (id, values) => {
     const question = asked.get(id);
@@ -152,6 +172,88 @@
     return !(active() ?? document.body ?? document.documentElement).dispatchEvent(event);
   };
 
+  // ---- which text field has the keyboard, and where its caret is
+  const MODES = { tel: 'tel', email: 'email', url: 'url', search: 'search', number: 'decimal', text: 'text', password: 'text' };
+  const modeOf = element => {
+    if (!(element instanceof HTMLElement) || element.readOnly || element.disabled) return 'off';
+    const own = element.tagName === 'INPUT' ? MODES[element.type] : element.tagName === 'TEXTAREA' || element.isContentEditable ? 'text' : undefined;
+    return own === undefined ? 'off' : ['none', 'text', 'decimal', 'numeric', 'tel', 'search', 'email', 'url'].includes(element.inputMode) ? element.inputMode : own;
+  };
+  const caretOf = element => {
+    const selection = getSelection();
+    if (element.isContentEditable && selection.rangeCount) {
+      const box = selection.getRangeAt(0).getClientRects()[0];
+      if (box) return box;
+    }
+    return element.getBoundingClientRect();
+  };
+  let editing = '{"mode":"off","x":0,"y":0,"width":0,"height":0}', looking = 0;
+  const lookAtCaret = () => {
+    looking = 0;
+    const element = document.hasFocus() ? active() : null;
+    const mode = modeOf(element);
+    const now = mode === 'off' ? { mode, x: 0, y: 0, width: 0, height: 0 } : { mode, ...shown(caretOf(element)) };
+    if (JSON.stringify(now) !== editing) say('editing', JSON.parse(editing = JSON.stringify(now)));
+  };
+  const caretMoved = () => { looking ||= setTimeout(lookAtCaret, PROBE_MS); };
+  for (const name of ['focusin', 'focusout', 'selectionchange', 'scroll', 'focus', 'blur']) addEventListener(name, caretMoved, { capture: true, passive: true });
+  document.addEventListener('selectionchange', caretMoved);
+
+  // ---- context menu: the page's own if it has one (it then prevents the browser's), else the viewer draws it
+  const menus = new Map();
+  let touched = -Infinity;
+  addEventListener('touchstart', () => { touched = performance.now(); }, { capture: true, passive: true });
+  const selectWord = (x, y) => {
+    const selection = getSelection();
+    if (!selection.isCollapsed || !textUnder(x, y)) return;
+    const caret = document.caretRangeFromPoint(x, y);
+    if (getComputedStyle(caret.startContainer.parentElement).userSelect === 'none') return;
+    selection.setBaseAndExtent(caret.startContainer, caret.startOffset, caret.startContainer, caret.startOffset);
+    selection.modify('move', 'backward', 'word');
+    selection.modify('extend', 'forward', 'word');
+  };
+  addEventListener('contextmenu', event => {
+    if (!event.isTrusted) return;
+    const path = event.composedPath();
+    const element = path[0];
+    setTimeout(() => {
+      if (event.defaultPrevented || !(element instanceof Element)) return;
+      const link = linkOf(path);
+      const image = element instanceof HTMLImageElement && element.complete && element.naturalWidth > 0 ? element.currentSrc : '';
+      // A finger that rests on words picks one, as phones do.
+      if (performance.now() - touched < TOUCHED_MS && !link && !image) selectWord(event.clientX, event.clientY);
+      const id = ++count;
+      menus.clear();
+      menus.set(id, { link, image, element });
+      say('menu', { id, ...shown({ x: event.clientX, y: event.clientY }), link: link.slice(0, 2048), image: image !== '', editable: modeOf(element) !== 'off' || element.isContentEditable, selection: selected() !== '' });
+    });
+  }, true);
+  const web = url => /^https?:/.test(url);
+  const save = url => {
+    // Only the page's own files can be asked for by name; another site's opens in a tab of its own, where its server decides.
+    const link = document.createElement('a');
+    link.href = url;
+    if (new URL(url).origin === location.origin || /^(?:blob|data):/.test(url)) link.download = ''; else { link.target = '_blank'; link.rel = 'noopener'; }
+    link.click();
+  };
+  const menu = (id, action) => {
+    const chosen = menus.get(id);
+    menus.clear();
+    if (!chosen) return;
+    const { link, image, element } = chosen;
+    if (action === 'open-link' && web(link)) open(link, '_blank', 'noopener');
+    else if (action === 'save-link' && (web(link) || link.startsWith('blob:'))) save(link);
+    else if (action === 'save-image' && image) save(image);
+    else if (action === 'select-all') {
+      if (modeOf(element) !== 'off' || element.isContentEditable) element.focus({ preventScroll: true });
+      document.execCommand('selectAll');
+    }
+  };
+
+  // ---- full screen: only the top frame speaks of it, for every frame's is its too
+  if (top) document.addEventListener('fullscreenchange', () => say('fullscreen', { active: document.fullscreenElement !== null }));
+  const leaveFullscreen = () => { if (document.fullscreenElement) document.exitFullscreen(); };
+
   addEventListener('beforeprint', () => say('print', {}));
 
   // ---- the picture of the tab
@@ -183,5 +285,5 @@
     const png = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
     return btoa(String.fromCharCode(...png));
   };
-  globalThis.isolationWorld = { answer, paste, draw };
+  globalThis.isolationWorld = { answer, paste, draw, menu, leaveFullscreen, shown };
 })();

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from playwright.async_api import Error
+
 from renderer.cdp import Cdp, Event, Tasks
 
 # ---------------------------------------------------------------- limits
 MAX_SAID = 2 * 1024 * 1024  # characters: a drop-down of MAX_OPTIONS lines at their longest
 MAX_CONTEXTS = 1000  # frames of one page we keep apart
+MAX_DEPTH = 16  # frames within frames whose places we add up
 
 WORLD = "isolation"
 BINDING = "isolationSay"
-SCRIPT = files("renderer").joinpath("world.js").read_text("utf-8")
+SCRIPT = "\n".join(files("renderer").joinpath(name).read_text("utf-8") for name in ("world.js", "find.js"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,11 @@ class WorldHost:
         self._tasks = tasks
         self._said = said
         self._places: dict[tuple[int, int], tuple[Place, str]] = {}
-        self._sessions: dict[int, Cdp] = {}
+        self._sessions: dict[int, tuple[Cdp, str]] = {}
 
-    async def install(self, cdp: Cdp) -> None:
-        """Put the script into every present and future frame of a session."""
-        self._sessions[id(cdp)] = cdp
+    async def install(self, cdp: Cdp, root: str) -> None:
+        """Put the script into every present and future frame of a session. ``root``: its outermost frame, "" where that is the page's own."""
+        self._sessions[id(cdp)] = (cdp, root)
         cdp.on("Runtime.executionContextCreated", lambda event: self._created(cdp, event))
         cdp.on("Runtime.executionContextDestroyed", lambda event: self._destroyed(cdp, event))
         cdp.on("Runtime.executionContextsCleared", lambda _: self._cleared(cdp))
@@ -58,6 +61,36 @@ class WorldHost:
     def of_frame(self, frame: str) -> Place | None:
         """Return the world of a frame."""
         return next((place for place, name in self._places.values() if name == frame), None)
+
+    def places(self) -> list[Place]:
+        """Return every frame's world, in the order they came."""
+        return [place for place, _ in self._places.values()]
+
+    async def origin(self, place: Place) -> tuple[int, int]:
+        """Return where a frame's upper left corner is in the page's viewport, CSS pixels. Raises ``playwright.async_api.Error`` when it went away."""
+        frame = self._places[id(place.cdp), place.context][1] if (id(place.cdp), place.context) in self._places else ""
+        x = y = 0.0
+        for _ in range(MAX_DEPTH):
+            found = await self._owner(frame) if frame else None
+            if found is None:
+                break
+            quad, frame = found
+            x, y = x + quad[0], y + quad[1]
+        return round(x), round(y)
+
+    async def _owner(self, frame: str) -> tuple[tuple[float, float], str] | None:
+        """Find the element that holds a frame: where it begins, and the outermost frame of the session that answered. None: it is the page itself."""
+        for cdp, root in list(self._sessions.values()):
+            if frame == root:
+                continue
+            try:
+                owner = await cdp.send("DOM.getFrameOwner", {"frameId": frame})
+                box = await cdp.send("DOM.getBoxModel", {"backendNodeId": owner["backendNodeId"]})
+            except Error:
+                continue
+            content = box["model"]["content"]
+            return (float(content[0]), float(content[1])), root
+        return None
 
     async def call(self, place: Place, function: str, *arguments: object) -> object:
         """Call one of the script's functions with plain values and return its plain answer."""

@@ -101,6 +101,7 @@ class Gatekeeper:
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._dialog = 0
+        self._menu = 0
         self._select: m.Select | None = None
 
     @property
@@ -151,10 +152,16 @@ class Gatekeeper:
                 return "upload is off"
             case m.DownloadReply() | m.DownloadAck() if not (self._download or self._print):
                 return "download is off"
+            case m.MenuReply(_, m.MenuAction.SAVE_LINK | m.MenuAction.SAVE_IMAGE) if not self._download:
+                return "download is off"
+            case m.MenuReply(_, m.MenuAction.COPY_IMAGE) if not self._copy:
+                return "clipboard from the app is off"
             case m.Print() if not self._print:
                 return "printing is off"
             case m.CopyRequest() if not self._copy:
                 return "clipboard from the app is off"
+            case m.CopyRequest(cut=True) if not self._keyboard:
+                return "keyboard is off"
             case m.Navigate(path) if own_path(path):
                 return "a path of the router's own"
             case m.Ack(seq):
@@ -165,6 +172,10 @@ class Gatekeeper:
                 self._dialog = 0
             case m.SelectReply():
                 return self._answer(message)
+            case m.MenuReply(identifier):
+                if identifier != self._menu:
+                    return "no such menu"
+                self._menu = 0
             case _:
                 pass
         return ""
@@ -267,6 +278,7 @@ class Gatekeeper:
             case m.LinkHint(text):
                 return m.LinkHint(cleaning.line(text))
             case m.Menu():
+                self._menu = message.id
                 return replace(message, link=cleaning.line(message.link))
             case m.Auth():
                 return replace(message, realm=cleaning.line(message.realm))

@@ -9,6 +9,8 @@ _FEATURES = (
     "accelerometer",
     "autoplay",
     "camera",
+    "clipboard-read",
+    "clipboard-write",
     "display-capture",
     "encrypted-media",
     "fullscreen",
@@ -24,7 +26,15 @@ _FEATURES = (
     "xr-spatial-tracking",
 )
 
-PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in _FEATURES)
+
+def permissions(*allowed: str) -> str:
+    """Return a Permissions-Policy that lets the page itself use the ``allowed`` features, and none of the other powerful ones."""
+    return ", ".join(
+        [*(f"{feature}=()" for feature in _FEATURES if feature not in allowed), *(f"{feature}=(self)" for feature in allowed)]
+    )
+
+
+PERMISSIONS_POLICY = permissions()
 
 OWN_HEADERS: Mapping[str, str] = MappingProxyType(
     {

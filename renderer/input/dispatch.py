@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from renderer.cdp import Cdp, Event, Tasks
-from renderer.input.keys import key_event
-from renderer.input.validate import InputQueue
-from renderer.wire.messages import Composition, CopyRequest, Key, Paste, Pointer, PointerKind, Text, ToRenderer, Wheel
+from renderer.cdp import Cdp, Event, Tasks, is_gone
+from renderer.input.keys import CTRL, key_event
+from renderer.input.validate import InputQueue, is_motion
+from renderer.wire.codec import MAX_FINGERS
+from renderer.wire.messages import (
+    Composition,
+    CopyRequest,
+    Key,
+    Paste,
+    Pointer,
+    PointerKind,
+    Text,
+    ToRenderer,
+    Touch,
+    TouchKind,
+    TouchPoint,
+    Wheel,
+)
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
 HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
-TEXT_PATIENCE = 0.5  # seconds text waits for the clicks and keys before it
+TEXT_PATIENCE = 0.5  # seconds that text, and the end of a drag, wait for what was before them
+PINCH_SPEED = 1_000_000  # pixels a second of a touchpad's pinch: at once, the person's own fingers give it its speed
+PINCH_PIXELS = 100.0  # of a wheel turned with Control that stand for a factor of e: what browsers make of a touchpad's pinch
 MAX_UNANSWERED = 64  # clicks and keys a hanging page may leave unanswered before we wait for it
 
 _BUTTONS = ("left", "middle", "right", "back", "forward")
+_TOUCH = {TouchKind.START: "touchStart", TouchKind.MOVE: "touchMove", TouchKind.END: "touchEnd", TouchKind.CANCEL: "touchCancel"}
 _MOUSE = {PointerKind.MOVE: "mouseMoved", PointerKind.DOWN: "mousePressed", PointerKind.UP: "mouseReleased"}
 
 
@@ -40,6 +58,9 @@ class Dispatcher:
         self._unanswered: set[asyncio.Task[Any]] = set()
         self._drag: dict[str, Any] | None = None
         self._composing = False
+        self._pulling = False  # whether the pointer moved last with its button held
+        self._fingers: dict[int, TouchPoint] = {}
+        self._by_finger = False
         self.mac = False
         self.pointer = (0, 0)  # where the pointer was last, CSS pixels
 
@@ -48,6 +69,12 @@ class Dispatcher:
         self._cdp.on("Input.dragIntercepted", self._drag_began)
         await self._cdp.send("Input.setInterceptDrags", {"enabled": True})
         self._tasks.start(self._run())
+
+    async def by_finger(self, wanted: bool) -> None:
+        """Tell the page whether its person's main pointer is a finger."""
+        if wanted is not self._by_finger:
+            self._by_finger = wanted
+            await self._cdp.send("Emulation.setTouchEmulationEnabled", {"enabled": wanted, "maxTouchPoints": MAX_FINGERS})
 
     def put(self, message: ToRenderer) -> bool:
         """Queue input. False: too much is waiting, and this was dropped."""
@@ -58,6 +85,9 @@ class Dispatcher:
     def clear(self) -> None:
         """Forget what waits (another viewer took over)."""
         self._queue.clear()
+        if self._fingers:
+            self._queue.put(Touch(TouchKind.CANCEL, (), 0))  # nobody else will lift them
+            self._wake.set()
 
     def _drag_began(self, event: Event) -> None:
         data = event.get("data")
@@ -70,15 +100,16 @@ class Dispatcher:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if self._unanswered and isinstance(message, Paste | CopyRequest | Text | Composition):
-                # Text takes another way into the page than the click that put the caret there, and must not overtake it.
+            if self._unanswered and (self._ends_a_drag(message) or isinstance(message, Paste | CopyRequest | Text | Composition)):
+                # Text takes another way into the page than the click that put the caret there, and must not overtake it; and whether a
+                # move began a drag is known when the page has answered it.
                 await asyncio.wait(self._unanswered, timeout=TEXT_PATIENCE)
             task = self._tasks.start(self._send(message))
             if task is None:
                 return
             self._unanswered.add(task)
             task.add_done_callback(self._unanswered.discard)
-            if isinstance(message, Wheel) or (isinstance(message, Pointer) and message.kind is PointerKind.MOVE):
+            if is_motion(message):
                 await self._taken(task)
             elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
                 await asyncio.wait({task}, timeout=1.0)  # several steps whose order matters
@@ -87,6 +118,14 @@ class Dispatcher:
                 await asyncio.sleep(0)
             if len(self._unanswered) >= MAX_UNANSWERED:
                 await asyncio.wait(self._unanswered, return_when=asyncio.FIRST_COMPLETED)
+
+    def _ends_a_drag(self, message: ToRenderer) -> bool:
+        if not isinstance(message, Pointer):
+            return False
+        if message.kind is PointerKind.MOVE:
+            self._pulling = bool(message.buttons & 1)
+            return False
+        return message.kind is PointerKind.UP and self._pulling
 
     async def _taken(self, task: asyncio.Task[Any]) -> None:
         """Wait for the page to take a move or a wheel. More of them add up meanwhile; what must not wait ends the waiting."""
@@ -105,6 +144,10 @@ class Dispatcher:
         match message:
             case Pointer():
                 await self._pointer(message)
+            case Touch():
+                await self._touch(message)
+            case Wheel() if message.modifiers & CTRL:
+                await self._pinch(message)
             case Wheel():
                 self.pointer = (message.x, message.y)
                 await self._cdp.send(
@@ -133,6 +176,42 @@ class Dispatcher:
                 await self._copy(cut)
             case _:
                 raise AssertionError("not input")
+
+    async def _touch(self, message: Touch) -> None:
+        remaining = {point.id: point for point in message.points}
+        lifted = [point for number, point in self._fingers.items() if number not in remaining]
+        self._fingers = remaining
+        if message.points:
+            self.pointer = (message.points[0].x, message.points[0].y)
+        # Chromium wants those that are there after a start or a move, those that left after an end, and none after a cancel.
+        points = lifted if message.kind is TouchKind.END else message.points
+        await self._cdp.send(
+            "Input.dispatchTouchEvent",
+            {
+                "type": _TOUCH[message.kind],
+                "touchPoints": [{"id": point.id, "x": point.x, "y": point.y} for point in points],
+                "modifiers": message.modifiers,
+            },
+        )
+
+    async def _pinch(self, message: Wheel) -> None:
+        """Two fingers on a touchpad: the page hears of a wheel with Control; where it does not want that, Chromium magnifies."""
+        self.pointer = (message.x, message.y)
+        gesture = {
+            "x": message.x,
+            "y": message.y,
+            "scaleFactor": math.exp(-message.dy / PINCH_PIXELS),
+            "relativeSpeed": PINCH_SPEED,
+            "gestureSourceType": "mouse",
+        }
+        try:
+            await self._cdp.send("Input.synthesizePinchGesture", gesture)
+        except Exception as problem:
+            if not is_gone(problem):
+                raise
+            # Chromium makes no pinch at the very edge of its window; there the page still hears of it.
+            wheel = {"type": "mouseWheel", "x": message.x, "y": message.y, "deltaX": 0, "deltaY": message.dy, "modifiers": CTRL}
+            await self._cdp.send("Input.dispatchMouseEvent", wheel)
 
     async def _pointer(self, message: Pointer) -> None:
         self.pointer = (message.x, message.y)

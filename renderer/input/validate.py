@@ -17,7 +17,10 @@ from renderer.wire.messages import (
     ClipboardImage,
     Composition,
     CopyRequest,
+    Find,
     Key,
+    MenuAction,
+    MenuReply,
     Navigate,
     NoticeCode,
     Paste,
@@ -27,6 +30,9 @@ from renderer.wire.messages import (
     Reload,
     Text,
     ToRenderer,
+    Touch,
+    TouchKind,
+    TouchPoint,
     Wheel,
 )
 
@@ -37,6 +43,8 @@ TEXT_RATE = 64 * 1024.0  # bytes a second of typed and pasted text
 TEXT_BURST = 512 * 1024.0  # two pastes of the largest size
 NAVIGATION_RATE = 4.0  # addresses, reloads and steps through history a second
 NAVIGATION_BURST = 20.0
+FIND_RATE = 10.0  # searches a second: each reads the whole page; fast typing is about this
+FIND_BURST = 30.0
 MAX_MOTION = 8  # moves and wheels in turns, which do not add up
 MAX_QUEUE = 256  # messages waiting for the page; moves and wheels are merged, so this is hundreds of clicks
 
@@ -126,6 +134,26 @@ class _Bucket:
         return True
 
 
+class Fingers:
+    """The order of touches: what is lifted or moved is down, what is put down was not. Anything else would confuse the page's gestures."""
+
+    def __init__(self) -> None:
+        self._down: frozenset[int] = frozenset()
+
+    def take(self, touch: Touch) -> bool:
+        """Say whether a touch can follow what came before, and remember it."""
+        now = frozenset(point.id for point in touch.points)
+        fits = {
+            TouchKind.START: now > self._down,
+            TouchKind.MOVE: bool(now) and now == self._down,
+            TouchKind.END: now < self._down,
+            TouchKind.CANCEL: not now and bool(self._down),
+        }[touch.kind]
+        if fits:
+            self._down = now
+        return fits
+
+
 class InputGate:
     """Decides on each message of one viewer."""
 
@@ -134,6 +162,8 @@ class InputGate:
         self._messages = _Bucket(INPUT_RATE, INPUT_BURST)
         self._text = _Bucket(TEXT_RATE, TEXT_BURST)
         self._navigation = _Bucket(NAVIGATION_RATE, NAVIGATION_BURST)
+        self._find = _Bucket(FIND_RATE, FIND_BURST)
+        self._fingers = Fingers()
 
     def copied(self, message: Clipboard | ClipboardImage, controls: Controls, now: float) -> NoticeCode | None:
         """Say why something copied in the page may not leave it now, or None."""
@@ -161,18 +191,29 @@ class InputGate:
                 return NoticeCode.CLIPBOARD_BLOCKED
             case CopyRequest() if not controls.from_app:
                 return NoticeCode.CLIPBOARD_BLOCKED
-            case Key() | Text() | Composition() | Paste() | PasteImage() if not controls.keyboard:
+            case Key() | Text() | Composition() | Paste() | PasteImage() | CopyRequest(cut=True) if not controls.keyboard:
                 return NoticeCode.KEYBOARD_BLOCKED
             case Paste() | PasteImage():
                 refused = self.crossing(message, controls, self._pastes, now)
                 if refused is not None:
                     return refused
+            case MenuReply(_, MenuAction.SAVE_LINK | MenuAction.SAVE_IMAGE) if not controls.download:
+                return NoticeCode.DOWNLOAD_BLOCKED
+            case MenuReply(_, MenuAction.COPY_IMAGE) if not controls.from_app:
+                return NoticeCode.CLIPBOARD_BLOCKED
+            case Touch(TouchKind.END | TouchKind.CANCEL):
+                # Never too fast: there are at most as many as fingers were put down, and a finger must not hang in the page for ever.
+                return Verdict.ACCEPT if self._fingers.take(message) else Verdict.DROP
             case _:
                 pass
         if not self._messages.take(1.0, now):
             return Verdict.DROP
         match message:
             case Text(text) | Composition(text) | Paste(text) if not self._text.take(len(text.encode()), now):
+                return Verdict.DROP
+            case Touch() if not self._fingers.take(message):
+                return Verdict.DROP
+            case Find() if not self._find.take(1.0, now):
                 return Verdict.DROP
             case Navigate() | Reload() if not self._navigation.take(1.0, now):
                 return Verdict.DROP
@@ -192,7 +233,7 @@ class InputQueue:
     @property
     def only_motion(self) -> bool:
         """Whether nothing but a few moves and wheels waits, which may add up for longer."""
-        return len(self._waiting) <= MAX_MOTION and all(_is_motion(message) for message in self._waiting)
+        return len(self._waiting) <= MAX_MOTION and all(is_motion(message) for message in self._waiting)
 
     def put(self, message: ToRenderer) -> bool:
         """Add a message. False: the queue is full and the message was not taken."""
@@ -215,13 +256,24 @@ class InputQueue:
         self._waiting.clear()
 
 
-def _is_motion(message: ToRenderer) -> bool:
-    return isinstance(message, Wheel) or (isinstance(message, Pointer) and message.kind is PointerKind.MOVE)
+def is_motion(message: ToRenderer) -> bool:
+    """Say whether a message is one of a stream of moves, of which only the last or their sum counts."""
+    match message:
+        case Wheel() | Pointer(kind=PointerKind.MOVE) | Touch(kind=TouchKind.MOVE):
+            return True
+        case _:
+            return False
+
+
+def _ids(points: tuple[TouchPoint, ...]) -> list[int]:
+    return [point.id for point in points]
 
 
 def _merged(last: ToRenderer, message: ToRenderer) -> ToRenderer | None:
     match last, message:
         case Pointer(kind=PointerKind.MOVE), Pointer(kind=PointerKind.MOVE) if last.buttons == message.buttons:
+            return message
+        case Touch(kind=TouchKind.MOVE), Touch(kind=TouchKind.MOVE) if _ids(last.points) == _ids(message.points):
             return message
         case Wheel(), Wheel() if last.modifiers == message.modifiers:
             dx, dy = last.dx + message.dx, last.dy + message.dy

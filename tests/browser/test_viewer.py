@@ -153,18 +153,27 @@ async def test_wheel_is_gathered_and_nothing_is_lost(open_viewer: Open) -> None:
         assert {(w.x, w.y, w.dx) for w in remote.of(m.Wheel)} == {(300, 300, 0)}
 
 
-async def test_touch_taps_and_scrolls(open_viewer: Open) -> None:
+async def test_fingers_go_as_they_are(open_viewer: Open) -> None:
     async with open_viewer(has_touch=True) as person:
         remote = await person.live()
-        await person.page.touchscreen.tap(200, 200)
-        await remote.wait_for(lambda it: any(p.kind is m.PointerKind.UP for p in it.of(m.Pointer)))
         session = await person.context.new_cdp_session(person.page)
-        await session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": 300, "y": 400}]})
+
+        async def touch(kind: str, *points: tuple[int, int]) -> None:
+            named = [{"id": i, "x": x, "y": y} for i, (x, y) in enumerate(points)]
+            await session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": named})
+
+        await touch("Start", (300, 400), (100, 50))
         for y in (380, 340, 300):
-            await session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": 300, "y": y}]})
-        await session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        await remote.wait_for(lambda it: sum(w.dy for w in it.of(m.Wheel)) >= 100)
-        assert len([p for p in remote.of(m.Pointer) if p.kind is m.PointerKind.DOWN]) == 1
+            await touch("Move", (300, y), (100, 50))
+        await touch("End")
+        await remote.wait_for(lambda it: any(t.points == () for t in it.of(m.Touch)))
+        touches = remote.of(m.Touch)
+        start, move, end = m.TouchKind.START, m.TouchKind.MOVE, m.TouchKind.END
+        assert [t.points for t in touches if t.kind is start][-1] == (m.TouchPoint(0, 300, 400), m.TouchPoint(1, 100, 50))
+        assert [t.points for t in touches if t.kind is move][-1] == (m.TouchPoint(0, 300, 300), m.TouchPoint(1, 100, 50))
+        assert touches[-1] == m.Touch(end, (), 0)
+        assert remote.of(m.Wheel) == []
+        assert not [p for p in remote.of(m.Pointer) if p.kind is m.PointerKind.DOWN]
 
 
 @pytest.mark.case(35)

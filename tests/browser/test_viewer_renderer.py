@@ -8,16 +8,15 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, async_playwright
-from typing_extensions import override
 
 from isolation.broker.model import EgressAddress, NodeAddress
 from isolation.policy.controls import Clipboard, Controls
 from isolation.testing.viewer_site import ViewerSite
+from tests.support.isolated import Credentials
 from tests.support.renderer import TOKEN, Gateway, NodeProcess, new_runtime_dir, node_process, open_to_all
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -28,25 +27,6 @@ FORM = """<!doctype html><title>Form</title><style>body{margin:0;font:16px sans-
 <option value=a>Alpha<option value=b>Beta</select><a href="/next?x=1" style="top:140px">next</a>
 <script>how='typed ';addEventListener('paste',()=>how='pasted ')</script>"""
 NEXT = "<!doctype html><title>Next</title><body style='background:#def'>next page<script>onclick=()=>{window.open('/popped')}</script>"
-
-
-class Whatever(str):
-    """Equals every password."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    @override
-    def __ne__(self, other: object) -> bool:
-        return not other
-
-
-class Credentials(dict[str, str]):
-    """Accepts the lease's own credentials, whatever they are: who checks them is tested elsewhere."""
-
-    @override
-    def get(self, key: str, default: Any = None) -> Any:
-        return Whatever()
 
 
 def is_browser(pid: int) -> bool:

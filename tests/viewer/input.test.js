@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { localUse } from "../../isolation/web/static/viewer/keyboard.js";
+import { menuLines } from "../../isolation/web/static/viewer/menu.js";
 import { Clicks, modifiersOf, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
 import { backOff } from "../../isolation/web/static/viewer/stream.js";
+import { Fingers } from "../../isolation/web/static/viewer/touch.js";
 import { controlLines, say } from "../../isolation/web/static/viewer/words.js";
 
 const key = (name, held = {}) => ({ key: name, ctrlKey: false, altKey: false, metaKey: false, shiftKey: false, getModifierState: (which) => which === "AltGraph" && held.graph === true, ...held });
@@ -41,8 +43,40 @@ test("what belongs to the person's browser stays there; the rest is the page's",
   assert.equal(localUse(key("v", { ctrlKey: true }), true), "");
   assert.equal(localUse(key("c", { ctrlKey: true }), false), "copy");
   assert.equal(localUse(key("s", { ctrlKey: true }), false), "");
-  assert.equal(localUse(key("f", { ctrlKey: true }), false), "");
+  assert.equal(localUse(key("f", { ctrlKey: true }), false), "find");
+  assert.equal(localUse(key("f", { metaKey: true }), true), "find");
+  assert.equal(localUse(key("F", { ctrlKey: true, shiftKey: true }), false), "");
+  assert.equal(localUse(key("F3"), false), "find-next");
+  assert.equal(localUse(key("G", { ctrlKey: true, shiftKey: true }), false), "find-previous");
   assert.equal(localUse(key("a"), false), "");
+});
+
+test("fingers keep their numbers, and a number that is free is used again", () => {
+  const fingers = new Fingers();
+  assert.ok(fingers.down(7771, 1, 2) && fingers.down(7772, 3, 4));
+  assert.ok(!fingers.down(7772, 9, 9));
+  assert.ok(fingers.move(7772, 5, 6) && !fingers.move(1, 0, 0));
+  assert.ok(fingers.up(7771) && !fingers.up(7771));
+  assert.deepEqual(fingers.points, [{ id: 1, x: 5, y: 6 }]);
+  assert.ok(fingers.down(7773, 0, 0));
+  assert.deepEqual(fingers.points.map(({ id }) => id), [0, 1]);
+  for (let i = 0; i < 20; i++) fingers.down(i, 0, 0);
+  assert.equal(fingers.count, 10);
+});
+
+const NOTHING = { link: "", image: false, editable: false, selection: false };
+const NONE = { toApp: false, fromApp: false, keyboard: true, download: false, print: false };
+const offered = (what, can = {}, place = { back: false, forward: false }) => menuLines({ ...NOTHING, ...what }, { ...NONE, ...can }, place, false).flat().map(([act]) => act);
+
+test("a menu offers what the controls allow", () => {
+  const link = { link: "https://a.example/x", image: true };
+  assert.deepEqual(offered(link), ["open-link"]);
+  assert.deepEqual(offered(link, { fromApp: true, download: true }), ["open-link", "copy-link", "save-link", "save-image"]);
+  assert.deepEqual(offered({ link: "javascript:alert(1)" }, { download: true }), []);
+  assert.deepEqual(offered({ editable: true, selection: true }), ["cut", "copy", "paste", "select-all"]);
+  assert.deepEqual(offered({ editable: true, selection: true }, { keyboard: false }), ["copy"]);
+  assert.deepEqual(offered({}), ["reload", "find", "select-all"]);
+  assert.deepEqual(offered({}, { print: true }, { back: true, forward: true }), ["back", "forward", "reload", "find", "print", "select-all"]);
 });
 
 test("waits grow, are bounded, and the first attempt is at once", () => {

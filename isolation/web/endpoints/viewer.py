@@ -23,6 +23,7 @@ from isolation.broker.model import Grant
 from isolation.broker.relay import Relay, ViewerGoneError
 from isolation.broker.tickets import Tickets
 from isolation.errors import TokenError
+from isolation.policy.controls import Controls
 from isolation.web import csp
 from isolation.web.pages import PageRenderer, own_response, problem
 
@@ -37,7 +38,6 @@ TICKET_PREFIX = "ticket."
 
 _STATIC = Path(__file__).resolve().parent.parent / "static" / "viewer"
 _TYPES: Mapping[str, str] = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
-_PERMISSIONS = csp.PERMISSIONS_POLICY + ", clipboard-read=(), clipboard-write=(self)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ViewerEndpoints:
             "instance": instance.handle,
             "ticket": instance.ticket,
         }
-        headers = {"permissions-policy": _PERMISSIONS}
+        headers = {"permissions-policy": _permissions(grant.controls)}
         if view.clear_site_data:
             # Not "cookies": the router's own session cookie lives on this host.
             headers["clear-site-data"] = '"cache", "storage"'
@@ -201,6 +201,12 @@ class _Socket:
         except (OSError, RuntimeError) as error:  # what ASGI servers raise once the peer is gone
             self._gone = True
             raise ViewerGoneError("the viewer is gone") from error
+
+
+def _permissions(controls: Controls) -> str:
+    # Reading the device's clipboard is for "Paste" in the menu alone, and browsers ask the person as well.
+    reads = ("clipboard-read",) if controls.clipboard.to_app else ()
+    return csp.permissions("clipboard-write", "fullscreen", *reads)
 
 
 def _policy(origin: str) -> str:

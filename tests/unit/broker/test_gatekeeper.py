@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from isolation.broker import cleaning
 from isolation.broker.gatekeeper import MAX_UNACKED_BYTES, MAX_UNACKED_FRAMES, Close, Drop, Gatekeeper, Pass, own_path
-from isolation.policy.controls import Clipboard, Controls
+from isolation.policy.controls import Clipboard, Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.controls import ClipboardKind
@@ -239,6 +239,30 @@ def test_clipboard_so_often_a_minute_each_way(viewer: bool) -> None:
 
 
 # ---------------------------------------------------------------- answers fit their questions
+
+
+@pytest.mark.parametrize("action", ["save-link", "save-image", "copy-image"])
+def test_a_menu_is_no_way_around_the_controls(action: str) -> None:
+    for controls, goes in ((Controls(), False), (Controls(clipboard=Clipboard.BOTH, download=Transfer.ALLOW), True)):
+        keeper = gate(controls)
+        passed(keeper.from_renderer(encode(m.Menu(7, 1, 2, f"{ORIGIN}/a", True, False, True))))
+        assert isinstance(keeper.from_viewer(encode(m.MenuReply(7, m.MenuAction(action)))), Pass) is goes
+
+
+def test_a_menu_is_answered_once_and_only_where_there_is_one() -> None:
+    keeper = gate()
+    reply = encode(m.MenuReply(7, m.MenuAction.OPEN_LINK))
+    assert isinstance(keeper.from_viewer(reply), Drop)
+    passed(keeper.from_renderer(encode(m.Menu(7, 1, 2, "", False, False, False))))
+    assert isinstance(keeper.from_viewer(encode(m.MenuReply(8, m.MenuAction.OPEN_LINK))), Drop)
+    assert isinstance(keeper.from_viewer(reply), Pass)
+    assert isinstance(keeper.from_viewer(reply), Drop)
+
+
+def test_cutting_changes_the_page_as_typing_does() -> None:
+    keeper = gate(Controls(clipboard=Clipboard.BOTH, keyboard=False))
+    assert isinstance(keeper.from_viewer(encode(m.CopyRequest(True))), Drop)
+    assert isinstance(keeper.from_viewer(encode(m.CopyRequest(False))), Pass)
 
 
 def test_a_dialog_is_answered_once() -> None:

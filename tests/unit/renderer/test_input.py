@@ -13,6 +13,7 @@ from renderer.cdp import Event, Tasks
 from renderer.input.dispatch import Dispatcher
 from renderer.input.keys import ALT, CTRL, META, SHIFT, key_event
 from renderer.input.validate import (
+    FIND_BURST,
     INPUT_BURST,
     INPUT_RATE,
     MAX_QUEUE,
@@ -107,6 +108,118 @@ def test_what_is_missing_is_forbidden() -> None:
 def test_without_keyboard_the_mouse_still_works() -> None:
     for message in (move(1), DOWN, m.Wheel(0, 0, 0, 1, 0), m.Navigate("/"), m.Ack(1), m.ClosePage()):
         assert InputGate().judge(message, SHUT, 0) is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("action", "control", "code"),
+    [
+        ("save-link", "download", m.NoticeCode.DOWNLOAD_BLOCKED),
+        ("save-image", "download", m.NoticeCode.DOWNLOAD_BLOCKED),
+        ("copy-image", "clipboard", m.NoticeCode.CLIPBOARD_BLOCKED),
+    ],
+)
+def test_the_menu_offers_no_way_around_the_controls(action: str, control: str, code: m.NoticeCode) -> None:
+    reply = m.MenuReply(1, m.MenuAction(action))
+    assert InputGate().judge(reply, SHUT, 0) is code
+    allowed = Controls.of({control: {"download": "allow", "clipboard": "from_app"}[control]})
+    assert InputGate().judge(reply, allowed, 0) is Verdict.ACCEPT
+
+
+def test_cutting_changes_the_page_as_typing_does() -> None:
+    controls = Controls.of({"clipboard": "both", "keyboard": False})
+    assert InputGate().judge(m.CopyRequest(True), controls, 0) is m.NoticeCode.KEYBOARD_BLOCKED
+    assert InputGate().judge(m.CopyRequest(False), controls, 0) is Verdict.ACCEPT
+
+
+# ---------------------------------------------------------------- fingers
+
+
+def touch(kind: str, *ids: int) -> m.Touch:
+    return m.Touch(m.TouchKind(kind), tuple(m.TouchPoint(number, 10 * number, 5) for number in ids), 0)
+
+
+def test_fingers_come_move_and_go() -> None:
+    gate = InputGate()
+    for message in (
+        touch("start", 0),
+        touch("move", 0),
+        touch("start", 0, 1),
+        touch("move", 0, 1),
+        touch("end", 1),
+        touch("end"),
+    ):
+        assert gate.judge(message, SHUT, 0) is Verdict.ACCEPT
+    assert gate.judge(touch("start", 3), SHUT, 0) is Verdict.ACCEPT
+    assert gate.judge(touch("cancel"), SHUT, 0) is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize(
+    "liar",
+    [
+        touch("move", 0),  # not what is down
+        touch("move", 1, 2),
+        touch("start", 1),  # nothing new
+        touch("start", 2),  # the one that is down is missing
+        touch("end", 1),  # nothing left
+        touch("end", 1, 2),
+        touch("cancel", 1),
+    ],
+)
+def test_a_viewer_cannot_confuse_the_pages_fingers(liar: m.Touch) -> None:
+    gate = InputGate()
+    assert gate.judge(touch("start", 1), OPEN, 0) is Verdict.ACCEPT
+    assert gate.judge(liar, OPEN, 0) is Verdict.DROP
+    assert gate.judge(touch("move", 1), OPEN, 0) is Verdict.ACCEPT
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda kind, ids: touch(kind, *sorted(ids)),
+            st.sampled_from([kind.value for kind in m.TouchKind]),
+            st.sets(st.integers(0, 9)),
+        )
+    )
+)
+def test_what_is_let_through_is_a_story_of_fingers(story: list[m.Touch]) -> None:
+    gate, down = InputGate(), set[int]()
+    for message in story:
+        if gate.judge(message, OPEN, 0) is not Verdict.ACCEPT:
+            continue
+        now = {point.id for point in message.points}
+        assert message.kind is not m.TouchKind.START or (now > down)
+        assert message.kind is not m.TouchKind.MOVE or (now and now == down)
+        assert message.kind is not m.TouchKind.END or now < down
+        assert message.kind is not m.TouchKind.CANCEL or (down and not now)
+        down = now
+
+
+def test_a_finger_is_lifted_however_fast_the_viewer_was() -> None:
+    gate = InputGate()
+    assert gate.judge(touch("start", 0), OPEN, 0) is Verdict.ACCEPT
+    verdicts = [gate.judge(touch("move", 0), OPEN, 0) for _ in range(5000)]
+    assert Verdict.DROP in verdicts
+    assert gate.judge(touch("end"), OPEN, 0) is Verdict.ACCEPT
+
+
+def test_moves_of_the_same_fingers_are_one() -> None:
+    queue = InputQueue()
+    for message in (
+        touch("start", 0),
+        touch("move", 0),
+        touch("move", 0),
+        touch("start", 0, 1),
+        touch("move", 0, 1),
+        touch("end"),
+    ):
+        assert queue.put(message)
+    assert len(queue) == 5
+
+
+def test_searches_have_a_rate_of_their_own() -> None:
+    gate = InputGate()
+    verdicts = [gate.judge(m.Find("x" * (n % 9 + 1), False, False), OPEN, 0) for n in range(200)]
+    assert verdicts.count(Verdict.ACCEPT) == int(FIND_BURST)
 
 
 # ---------------------------------------------------------------- rates

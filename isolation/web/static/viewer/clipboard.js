@@ -24,6 +24,10 @@ export class ClipboardBridge {
     for (const name of ["copy", "cut"]) field.addEventListener(name, (event) => event.preventDefault());
   }
 
+  get fromApp() {
+    return this.#fromApp;
+  }
+
   get toApp() {
     return this.#toApp;
   }
@@ -32,6 +36,21 @@ export class ClipboardBridge {
   request() {
     if (this.#fromApp) this.#send({ type: "CopyRequest", cut: false });
     else this.#toasts.note("copy-off");
+  }
+
+  /** Pastes at a choice from a menu. Browsers may ask the person first, or let no page read. Says whether text went. */
+  async read() {
+    if (!this.#toApp) {
+      this.#toasts.note("paste-off");
+      return false;
+    }
+    try {
+      this.#paste(await navigator.clipboard.readText());
+      return true;
+    } catch {
+      this.#toasts.note("paste-key");
+      return true;
+    }
   }
 
   /** The page copied something that does not come to the device. */
@@ -59,9 +78,12 @@ export class ClipboardBridge {
   #pasted(event) {
     event.preventDefault();
     const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (!this.#toApp) {
-      this.#toasts.note("paste-off");
-    } else if (text !== "") {
+    if (!this.#toApp) this.#toasts.note("paste-off");
+    else this.#paste(text);
+  }
+
+  #paste(text) {
+    if (text !== "") {
       if (encoder.encode(text).length > MAX_CLIPBOARD) {
         this.#toasts.say("That is too much text to paste at once.");
       } else {

@@ -8,12 +8,13 @@ import { MAX_TEXT } from "./wire.js";
 
 const SENTINEL = "\u00a0"; // on touch devices: something for a soft keyboard's backspace to delete
 
-/** What the person's own browser does with a key press, or "" when it is the page's. Also: "reload", "hard-reload", "copy", "cut", "paste". */
+/** What the person's own browser does with a key press, or "" when it is the page's. Also: "reload", "hard-reload", "copy", "cut", "paste", "find"… */
 export function localUse(event, mac) {
   const command = mac ? event.metaKey && !event.ctrlKey : event.ctrlKey && !event.metaKey;
   const graph = event.getModifierState("AltGraph");
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (key === "F5") return event.shiftKey || event.ctrlKey ? "hard-reload" : "reload";
+  if (key === "F3") return event.shiftKey ? "find-previous" : "find-next";
   if (key === "F6" || key === "F11" || key === "F12") return "browser";
   if (graph) return "";
   if (event.ctrlKey && event.altKey && key === "i" && !event.metaKey) return "panel";
@@ -22,6 +23,8 @@ export function localUse(event, mac) {
   }
   if (!command || event.altKey) return "";
   if (key === "r") return event.shiftKey ? "hard-reload" : "reload";
+  if (key === "f" && !event.shiftKey) return "find";
+  if (key === "g") return event.shiftKey ? "find-previous" : "find-next";
   if (key === "v") return "paste";
   if (!event.shiftKey && (key === "c" || key === "Insert")) return "copy";
   if (!event.shiftKey && key === "x") return "cut";
@@ -31,7 +34,7 @@ export function localUse(event, mac) {
   return "";
 }
 
-/** Listens on the text field and calls `send(message)`; `use(what, event)` for keys the viewer itself answers (of "paste" it says whether it does). */
+/** Listens on the text field and calls `send(message)`; `use(what, event)` for keys the viewer itself answers: says whether it does. */
 export class KeyboardInput {
   #field;
   #mac;
@@ -43,6 +46,7 @@ export class KeyboardInput {
   #dead = false;
   #down = new Map();
   #soft = matchMedia("(pointer: coarse)").matches;
+  #mode = "off"; // of the page's text field, as Editing says it
 
   constructor(field, { mac, allowed, send, use, blocked }) {
     this.#field = field;
@@ -60,6 +64,8 @@ export class KeyboardInput {
     field.addEventListener("compositionend", (event) => this.#composed(event.data));
     field.addEventListener("input", (event) => this.#input(event));
     field.addEventListener("blur", () => this.releaseAll());
+    field.addEventListener("contextmenu", (event) => event.preventDefault()); // its key goes to the page
+    if (this.#soft) field.inputMode = "none";
     this.#clear();
   }
 
@@ -82,16 +88,37 @@ export class KeyboardInput {
     this.#field.focus({ preventScroll: true });
   }
 
+  /** The page's text field: what it wants of a soft keyboard, which comes and goes with it where the device lets it. */
+  edit(mode) {
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    if (!this.#soft) return;
+    this.#field.inputMode = mode === "off" ? "none" : mode;
+    if (document.activeElement === this.#field) this.#again();
+  }
+
+  /** Raises the soft keyboard, at the person's press. */
+  raise() {
+    this.#field.inputMode = ["off", "none"].includes(this.#mode) ? "text" : this.#mode;
+    this.#again();
+  }
+
+  // Devices look at what a field wants when it gets the focus.
+  #again() {
+    if (this.#composing) return;
+    this.#field.blur();
+    this.focus();
+  }
+
   #keyDown(event) {
     if (event.isComposing || event.keyCode === 229 || event.key === "Process") return; // the input method's
     const use = localUse(event, this.#mac);
     if (use === "browser") return;
-    if (use === "paste" && this.#use(use, event)) return; // the paste event follows and brings the text
-    if (use !== "" && use !== "copy" && use !== "cut" && use !== "paste") {
-      event.preventDefault();
-      this.#use(use, event);
+    if (use !== "" && use !== "copy" && use !== "cut" && this.#use(use, event)) {
+      if (use !== "paste") event.preventDefault(); // its event follows and brings the text
       return;
     }
+    if (event.key === "Escape") this.#use("escape", event); // the page gets it too
     if (event.key === "Dead") {
       this.#dead = true;
       return;
@@ -195,8 +222,13 @@ export class KeyboardInput {
     if (piece !== "") this.#send({ type: "Text", text: piece });
   }
 
-  #tap(name) {
-    const key = { type: "Key", down: true, key: name, code: name, location: 0, modifiers: 0, repeat: false };
+  /** Presses a shortcut of the page's browser, for a menu. */
+  shortcut(letter) {
+    this.#tap(letter, `Key${letter.toUpperCase()}`, this.#mac ? 4 : 2);
+  }
+
+  #tap(name, code = name, modifiers = 0) {
+    const key = { type: "Key", down: true, key: name, code, location: 0, modifiers, repeat: false };
     this.#send(key);
     this.#send({ ...key, down: false });
   }

@@ -4,15 +4,20 @@ import { ClipboardBridge } from "./clipboard.js";
 import { Cover } from "./cover.js";
 import { Dialogs } from "./dialogs.js";
 import { button, icon, make } from "./dom.js";
+import { FindBar } from "./find.js";
 import { Indicator } from "./indicator.js";
 import { MAX_SIDE } from "./frames.js";
+import { Fullscreen } from "./fullscreen.js";
+import { LinkHint } from "./hint.js";
 import { KeyboardInput } from "./keyboard.js";
+import { ContextMenu, menuLines } from "./menu.js";
 import { Navigation } from "./navigation.js";
 import { PointerInput } from "./pointer.js";
 import { Selects } from "./select.js";
 import { backOff, Stream } from "./stream.js";
 import { Surface } from "./surface.js";
 import { Toasts } from "./toasts.js";
+import { TouchInput } from "./touch.js";
 import { queueWords } from "./words.js";
 import { MIN_SIDE, VERSION } from "./wire.js";
 
@@ -48,7 +53,10 @@ const refocus = () => {
 };
 const send = (message) => attached && stream.send(message);
 const sendInput = (message) => {
-  if (message.type !== "Wheel" && !(message.type === "Pointer" && message.kind === "move")) pointer.flush();
+  if (message.type !== "Wheel" && !(message.type === "Pointer" && message.kind === "move")) {
+    pointer.flush();
+    fingers.flush();
+  }
   return send(message);
 };
 
@@ -85,9 +93,17 @@ const pointer = new PointerInput(stage, canvas, {
   send,
   focus(event) {
     keyboard.place(event.clientX, event.clientY);
-    // A soft keyboard over the page helps only where there is something to type; its button asks for it.
-    if (event.pointerType !== "touch") keyboard.focus();
+    keyboard.focus();
   },
+});
+const fingers = new TouchInput(stage, canvas, {
+  send,
+  began() {
+    pointer.flush();
+    // Not a reason for a soft keyboard: that comes when the page says that it has a text field.
+    keyboard.focus();
+  },
+  hold: (x, y) => pointer.ask(x, y),
 });
 const keyboard = new KeyboardInput(keys, {
   mac,
@@ -107,12 +123,51 @@ const keyboard = new KeyboardInput(keys, {
         if (clipboard.toApp) return true;
         toasts.note("paste-off");
         return false;
+      case "find":
+        // Once more, for pages that find by themselves: the key then goes to them.
+        if (finder.open) {
+          finder.close();
+          return false;
+        }
+        finder.show();
+        return true;
+      case "find-next":
+      case "find-previous":
+        finder.next(what === "find-previous");
+        return true;
+      case "escape":
+        if (loading) send({ type: "Stop" });
+        fullscreen.escape();
+        return false;
       case "panel":
         if (!event.repeat) indicator.toggle();
         return true;
       default:
         return false;
     }
+  },
+});
+
+const finder = new FindBar(stage, { send, refocus });
+const hint = new LinkHint(stage);
+const fullscreen = new Fullscreen(document.documentElement, {
+  tell: (origin) => toasts.say(`${origin === "" ? "The page" : origin} fills the screen. Press Esc to leave.`),
+  offer: (act) => toasts.say("The page wants to fill the screen.", { action: "Allow", act, stay: true }),
+  left: () => send({ type: "ExitFullscreen" }),
+});
+const allowed = {
+  toApp: clipboard.toApp,
+  fromApp: clipboard.fromApp,
+  keyboard: controls.keyboard,
+  download: controls.download !== "none",
+  print: controls.print,
+};
+const menu = new ContextMenu(canvas, {
+  lines: (message) => menuLines(message, allowed, navigation.place, mac),
+  act: chosen,
+  none({ id }) {
+    send({ type: "MenuReply", id, action: "none" });
+    refocus();
   },
 });
 
@@ -164,6 +219,7 @@ function take(message) {
       break;
     case "Dialog":
       keyboard.releaseAll();
+      fingers.cancel();
       dialogs.show(message);
       break;
     case "DialogClosed":
@@ -171,7 +227,26 @@ function take(message) {
       break;
     case "Select":
       keyboard.releaseAll();
+      fingers.cancel();
       selects.show(message);
+      break;
+    case "LinkHint":
+      hint.show(message.text);
+      break;
+    case "Editing":
+      edit(message);
+      break;
+    case "Menu":
+      keyboard.releaseAll();
+      fingers.cancel();
+      hint.show("");
+      menu.show(message);
+      break;
+    case "Found":
+      finder.found(message);
+      break;
+    case "Fullscreen":
+      fullscreen.changed(message.active, navigation.place.origin);
       break;
     case "SelectClosed":
       selects.closed(message.id);
@@ -214,7 +289,53 @@ function title(text) {
   canvas.setAttribute("aria-label", `${document.title}, shown as a picture`);
 }
 
+function edit({ mode, x, y, height }) {
+  keyboard.edit(mode);
+  if (mode === "off") return;
+  const box = canvas.getBoundingClientRect();
+  keyboard.place(box.left + x, box.top + y + height - keys.offsetHeight); // input methods show their candidates below
+}
+
+function chosen(what, message) {
+  let action = "none";
+  switch (what) {
+    case "copy-link":
+      clipboard.arrived(message.link);
+      break;
+    case "copy":
+    case "cut":
+      if (allowed.fromApp) sendInput({ type: "CopyRequest", cut: what === "cut" });
+      else if (allowed.keyboard) keyboard.shortcut(what === "cut" ? "x" : "c");
+      else toasts.note("copy-off");
+      break;
+    case "paste":
+      // What was copied inside can be pasted inside, whatever the device's clipboard may do.
+      clipboard.read().then((went) => went || keyboard.shortcut("v"));
+      break;
+    case "back":
+      history.back();
+      break;
+    case "forward":
+      history.forward();
+      break;
+    case "reload":
+      send({ type: "Reload", hard: false });
+      break;
+    case "print":
+      send({ type: "Print" });
+      break;
+    case "find":
+      break;
+    default:
+      action = what;
+  }
+  send({ type: "MenuReply", id: message.id, action });
+  if (what === "find") finder.show();
+  else refocus();
+}
+
 function load(active) {
+  if (active) finder.close(true);
   if (loading === active) return;
   loading = active;
   progress.hidden = !active;
@@ -225,6 +346,10 @@ function detach() {
   load(false);
   dialogs.clear();
   selects.clear();
+  menu.clear();
+  hint.show("");
+  finder.close(true);
+  fullscreen.end();
 }
 
 // ---------------------------------------------------------------- what ends
@@ -344,8 +469,8 @@ if (!controls.print) {
   document.body.classList.add("no-print");
   addEventListener("beforeprint", () => toasts.note("print-blocked"));
 }
-if (controls.keyboard && matchMedia("(pointer: coarse)").matches) {
-  const type = button("", () => keyboard.focus(), { name: "soft-keyboard" });
+if (controls.keyboard && touch) {
+  const type = button("", () => keyboard.raise(), { name: "soft-keyboard" });
   type.setAttribute("aria-label", "Keyboard");
   type.append(icon("keyboard"));
   stage.append(make("div", { class: "soft" }, type));

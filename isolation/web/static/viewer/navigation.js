@@ -29,6 +29,7 @@ export class Navigation {
   #again;
   #blank = 0;
   #asked = 0;
+  #located = { origin: "", index: 0, length: 1 };
 
   constructor({ configuration, strip, send, toasts }) {
     this.#configuration = configuration;
@@ -67,7 +68,14 @@ export class Navigation {
     if (reload) this.#send({ type: "Reload", hard: false });
   }
 
+  /** Where the page is: its origin, and whether it can go back and forward. */
+  get place() {
+    const { origin, index, length } = this.#located;
+    return { origin, back: index > 0, forward: index < length - 1 };
+  }
+
   located(message) {
+    this.#located = message;
     for (const step of this.#address.located(message)) this.#perform(step);
   }
 

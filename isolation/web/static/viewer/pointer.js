@@ -1,4 +1,4 @@
-// Mouse, pen and touch on the picture, as messages. Moves and scrolling are gathered to one message a frame; buttons never wait.
+// Mouse and pen on the picture, as messages (fingers: touch.js). Moves and scrolling are gathered to one message a frame; buttons never wait.
 
 import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 
@@ -6,10 +6,6 @@ import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 const LINE = 40; // CSS pixels of a wheel "line": what Chromium scrolls for one (three lines make its notch of 120)
 const CLICK_MS = 500; // between the presses of a double click
 const CLICK_PX = 5;
-const HOLD_MS = 550; // a finger that rests this long asks for the context menu
-const SLOP_PX = 9; // a finger that moves less has not moved
-const COAST = 0.94; // of its speed a released scroll keeps from frame to frame
-const COAST_STOP = 0.3; // CSS pixels a frame
 
 const BITS = [1, 4, 2]; // in `buttons`, by `button`: left, middle, right
 
@@ -57,8 +53,7 @@ export class PointerInput {
   #wheel = null;
   #frame = 0;
   #buttons = 0;
-  #touch = null;
-  #coasting = 0;
+  #control = false; // whether the Control key is held, as far as this page hears of it
 
   constructor(area, surface, { send, focus }) {
     this.#area = area;
@@ -73,12 +68,14 @@ export class PointerInput {
     on("pointerup", (event) => this.#up(event));
     on("pointercancel", (event) => this.#cancel(event));
     on("wheel", (event) => this.#wheeled(event), { passive: false });
-    on("contextmenu", (event) => event.preventDefault()); // the page's own menu is drawn by the page
+    on("contextmenu", (event) => event.preventDefault()); // the page draws its own, or asks for ours
     on("dragstart", (event) => event.preventDefault());
     on("auxclick", (event) => {
       if (event.button === 1) event.preventDefault();
     });
     on("mousedown", (event) => event.preventDefault()); // focus stays with the key catcher
+    for (const name of ["keydown", "keyup"]) addEventListener(name, (event) => (this.#control = event.ctrlKey), { capture: true });
+    addEventListener("blur", () => (this.#control = false));
   }
 
   /** Sends what is gathered. Called before anything whose order matters. */
@@ -121,12 +118,8 @@ export class PointerInput {
   }
 
   #down(event) {
-    this.#stopCoasting();
+    if (event.pointerType === "touch") return;
     this.#focus(event);
-    if (event.pointerType === "touch") {
-      this.#touchDown(event);
-      return;
-    }
     if (event.button > 2) return; // the mouse's back and forward belong to the person's browser
     this.#area.setPointerCapture(event.pointerId);
     const [x, y] = this.#place(event);
@@ -135,10 +128,7 @@ export class PointerInput {
   }
 
   #moved(event) {
-    if (event.pointerType === "touch") {
-      this.#touchMoved(event);
-      return;
-    }
+    if (event.pointerType === "touch") return;
     const buttons = event.buttons & 7;
     // A second button while one is held comes as a move.
     for (const [button, bit] of BITS.entries()) {
@@ -156,11 +146,7 @@ export class PointerInput {
   }
 
   #up(event) {
-    if (event.pointerType === "touch") {
-      this.#touchUp(event);
-      return;
-    }
-    if (event.button > 2) return;
+    if (event.pointerType === "touch" || event.button > 2) return;
     const pressed = this.#buttons & BITS[event.button];
     this.#buttons = event.buttons & 7;
     if (!pressed) return; // it went down on something of ours that has closed since
@@ -168,9 +154,7 @@ export class PointerInput {
   }
 
   #cancel(event) {
-    if (event.pointerType === "touch") {
-      this.#endTouch();
-    } else if (this.#buttons !== 0) {
+    if (event.pointerType !== "touch" && this.#buttons !== 0) {
       for (const [button, bit] of BITS.entries()) {
         if (this.#buttons & bit) this.#press("up", event, button, 0, this.#clicks.count);
       }
@@ -179,7 +163,9 @@ export class PointerInput {
   }
 
   #wheeled(event) {
-    if (event.ctrlKey) return; // zooming is the person's browser's business
+    // Control and the wheel together are the person's own browser's: it zooms as on every page. Two fingers on a touchpad say "Control" without
+    // the key; they magnify the page, sharply, where it is drawn.
+    if (event.ctrlKey && this.#control) return;
     event.preventDefault();
     const [x, y] = this.#place(event);
     const [dx, dy] = wheelPixels(event, this.#area.clientHeight);
@@ -187,77 +173,18 @@ export class PointerInput {
   }
 
   #scroll(x, y, dx, dy, modifiers) {
+    if (this.#wheel !== null && this.#wheel.modifiers !== modifiers) this.flush();
     const before = this.#wheel ?? { dx: 0, dy: 0 };
     this.#wheel = { x, y, dx: before.dx + dx, dy: before.dy + dy, modifiers };
     this.#later();
   }
 
-  // ---------------------------------------------------------------- touch: tap, hold, drag to scroll
-
-  #touchDown(event) {
-    if (!event.isPrimary) {
-      this.#endTouch(); // two fingers zoom the person's own view
-      return;
-    }
-    const [x, y] = this.#place(event);
-    this.#touch = { id: event.pointerId, x, y, startX: x, startY: y, moved: false, at: event.timeStamp, speedX: 0, speedY: 0 };
-    this.#touch.hold = setTimeout(() => {
-      const touch = this.#touch;
-      if (touch === null || touch.moved) return;
-      this.#touch = null;
-      this.#tap(touch.x, touch.y, 2, 1);
-    }, HOLD_MS);
-  }
-
-  #touchMoved(event) {
-    const touch = this.#touch;
-    if (touch === null || touch.id !== event.pointerId) return;
-    const [x, y] = this.#place(event);
-    if (!touch.moved && Math.hypot(x - touch.startX, y - touch.startY) < SLOP_PX) return;
-    touch.moved = true;
-    clearTimeout(touch.hold);
-    const [dx, dy] = [touch.x - x, touch.y - y];
-    const frames = Math.max(1, (event.timeStamp - touch.at) / 16.7);
-    [touch.speedX, touch.speedY] = [dx / frames, dy / frames];
-    [touch.x, touch.y, touch.at] = [x, y, event.timeStamp];
-    this.#scroll(touch.startX, touch.startY, dx, dy, 0);
-  }
-
-  #touchUp(event) {
-    const touch = this.#touch;
-    if (touch === null || touch.id !== event.pointerId) return;
-    this.#endTouch();
-    if (!touch.moved) {
-      this.#tap(touch.x, touch.y, 0, this.#clicks.press(0, touch.x, touch.y, event.timeStamp));
-    } else if (event.timeStamp - touch.at < 60) {
-      this.#coast(touch);
-    }
-  }
-
-  #tap(x, y, button, clicks) {
+  /** The right button pressed and let go at a point of the page: what a finger that rests stands for. */
+  ask(x, y) {
     this.flush();
-    this.#send({ type: "Pointer", kind: "move", x, y, button: 0, buttons: 0, clicks: 0, modifiers: 0 });
-    this.#send({ type: "Pointer", kind: "down", x, y, button, buttons: BITS[button], clicks, modifiers: 0 });
-    this.#send({ type: "Pointer", kind: "up", x, y, button, buttons: 0, clicks, modifiers: 0 });
-  }
-
-  #coast({ startX, startY, speedX, speedY }) {
-    const step = () => {
-      speedX *= COAST;
-      speedY *= COAST;
-      if (Math.hypot(speedX, speedY) < COAST_STOP) return;
-      this.#scroll(startX, startY, speedX, speedY, 0);
-      this.#coasting = requestAnimationFrame(step);
-    };
-    this.#coasting = requestAnimationFrame(step);
-  }
-
-  #stopCoasting() {
-    cancelAnimationFrame(this.#coasting);
-  }
-
-  #endTouch() {
-    if (this.#touch !== null) clearTimeout(this.#touch.hold);
-    this.#touch = null;
+    const press = { type: "Pointer", x, y, modifiers: 0 };
+    this.#send({ ...press, kind: "move", button: 0, buttons: 0, clicks: 0 });
+    this.#send({ ...press, kind: "down", button: 2, buttons: 2, clicks: 1 });
+    this.#send({ ...press, kind: "up", button: 2, buttons: 0, clicks: 1 });
   }
 }

@@ -11,6 +11,7 @@ export const NOTICES = Object.freeze({
   "page-crashed": "The page stopped working and was loaded again.",
   "page-hung": "The page does not respond. You can wait, or load it again.",
   "paste-off": "Pasting from your device is turned off for this page.",
+  "paste-key": "Your browser lets no page read its clipboard from a menu. Paste with the keyboard instead.",
   "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
   "copy-long": "That is too much text to copy to your device at once. It can be pasted inside the isolated page.",
   copied: "Copied to your clipboard.",

@@ -1,0 +1,60 @@
+// Full screen: the page's and this window's go together. The person is always told who fills the screen, and how to leave.
+
+/** `root` fills the screen. `tell(origin)`: say who does; `offer(act)`: the browser wants a press first; `left()`: the person left. */
+export class Fullscreen {
+  #root;
+  #tell;
+  #offer;
+  #left;
+  #wanted = false;
+
+  constructor(root, { tell, offer, left }) {
+    this.#root = root;
+    this.#tell = tell;
+    this.#offer = offer;
+    this.#left = left;
+    document.addEventListener("fullscreenchange", () => {
+      if (document.fullscreenElement !== null || !this.#wanted) return;
+      this.#wanted = false;
+      this.#left();
+    });
+  }
+
+  get active() {
+    return this.#wanted;
+  }
+
+  /** Escape, where this window does not fill the screen: then no browser takes the key first. */
+  escape() {
+    if (!this.#wanted || document.fullscreenElement !== null) return;
+    this.#wanted = false;
+    this.#left();
+  }
+
+  /** The page entered or left full screen. `origin`: where the page is. */
+  async changed(active, origin) {
+    if (!active) {
+      this.end();
+      return;
+    }
+    this.#wanted = true;
+    this.#tell(origin);
+    if (!(await this.#fill()) && this.#wanted) this.#offer(() => this.#fill());
+  }
+
+  /** Leaves, without telling the page: it has left, or is gone. */
+  end() {
+    this.#wanted = false;
+    if (document.fullscreenElement !== null) document.exitFullscreen();
+  }
+
+  async #fill() {
+    if (!this.#wanted || typeof this.#root.requestFullscreen !== "function") return true; // phones without it: the page fills the window
+    try {
+      await this.#root.requestFullscreen({ navigationUI: "hide" });
+      return true;
+    } catch {
+      return false; // the press that led to it is too long ago
+    }
+  }
+}
