@@ -1,7 +1,8 @@
-"""The stream against Chromium's raw screencast and noVNC: one run, the same pages, the same script: ``python -m bench.stream``.
+"""The stream against Chromium's raw screencast, noVNC and xpra: one run, the same pages, the same scripts: ``python -m bench.stream``.
 
-Rounds are interleaved, so that whatever else the machine does hits all alike; figures are medians over the rounds. Bytes are payload: what
-arrives on the viewer's WebSocket (ours, noVNC), or the pictures themselves (screencast). Viewers run in one Chromium of this machine.
+Systems take turns within each scenario, so that whatever else the machine does hits all alike; figures are medians over the rounds. Bytes are
+payload: what arrives on the viewer's WebSocket (ours, noVNC, xpra), or the pictures themselves (screencast). Viewers run in one Chromium of this
+machine. docs/benchmarks.md says how to read it.
 """
 
 from __future__ import annotations
@@ -14,52 +15,49 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Error, async_playwright
+from playwright.async_api import BrowserContext, Error, Playwright, async_playwright
 
 from bench.report import MissingError, console
-from bench.stream import novnc, ours, screencast
-from bench.stream.pages import TextSite
+from bench.stream import feel, novnc, ours, pictures, screencast, xpra
+from bench.stream.browsers import Viewers, viewers, window
+from bench.stream.pages import Site, pages
 from bench.stream.processes import free_port, listens, running, wait_until
-from bench.stream.results import Results, report
-from bench.stream.script import (
-    HEIGHT,
-    JPEG,
-    NOTCH,
-    NOTCHES,
-    OURS,
-    PNG,
-    TEXT,
-    VNC,
-    WIDTH,
-    Part,
-    Spot,
-    Subject,
-    System,
-    perform,
-)
-from bench.stream.viewing import closed, nearest
+from bench.stream.results import Idle, Results
+from bench.stream.scenarios import FEEL_PAGE, LOAD_SECONDS, NOTCHES, ROWS_PAGE, SCENARIOS, TEXT_PAGE, Scenario, scenarios
+from bench.stream.script import HEIGHT, JPEG, NOTCH, OURS, PNG, SYSTEMS, VNC, WIDTH, XPRA, Part, Spot, Subject, System, perform
+from bench.stream.tables import report
+from bench.stream.viewing import nearest
 from isolation.testing.demo import sample
-from renderer.chromium.find import find_chromium
 
-RUN_SECONDS = 60.0  # one system on one page takes about 15
-ROWS = "/payments/payments?_size=500"
+RUN_SECONDS = 90.0  # one system in one scenario takes up to 35
+FEEL = "feel"  # not a scenario: reactions are timed
+FIRST_FRAMES = 4  # new sessions whose first picture is timed
+TOGETHER = 4  # people at once
+CAPACITY, WARM = 8, 2
+_SOURCES = {"text": ("input", "header button"), "data": ("form.filters input.filter-value", "td.col-id a, td.type-pk a")}
 
 
 def main() -> int:
     """Run the comparison. Exit status 2 where something that it cannot do without is missing."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
-        "--only", action="append", choices=[OURS, JPEG, PNG, VNC], help="some of the systems (no figures are written)"
+        "--only", action="append", choices=[*SCENARIOS, FEEL], help="some of the scenarios (no figures are written)"
+    )
+    parser.add_argument(
+        "--peers", help=f"some of the systems, with commas between: {', '.join(SYSTEMS)} (no figures are written)"
     )
     parser.add_argument("--frames", type=Path, help="write a line about each frame of ours to this file")
     options = parser.parse_args()
     try:
-        asyncio.run(_until_told(options))
+        options.peers = chosen(options.peers)
+        asyncio.run(until_told(run(options)))
     except MissingError as error:
         console.print(f"[red]{error}[/]")
         return 2
@@ -68,65 +66,125 @@ def main() -> int:
     return 0
 
 
-async def _until_told(options: argparse.Namespace) -> None:
-    task = asyncio.ensure_future(run(options))
+def chosen(given: str | None) -> list[str]:
+    """Return the systems that a list names; ``screencast`` is its JPEG. Raises MissingError for a name that there is not."""
+    if given is None:
+        return list(SYSTEMS)
+    names = {name.lower(): name for name in SYSTEMS} | {"screencast": JPEG, "screencast-jpeg": JPEG, "screencast-png": PNG}
+    try:
+        return [names[word.strip().lower()] for word in given.split(",")]
+    except KeyError as error:
+        raise MissingError(f"there is no system {error}; there are {', '.join(sorted(names))}") from error
+
+
+async def until_told(work: Any) -> None:
+    """Run until it is done or the program is told to end."""
+    task = asyncio.ensure_future(work)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await task
 
 
+@dataclass
+class Stage:
+    """What everything runs on. ``peers``: those that run here, by name."""
+
+    stack: AsyncExitStack
+    folder: Path
+    playwright: Playwright
+    viewers: Viewers
+    site: Site
+    data: int
+    origins: dict[str, str]
+    peers: dict[str, System] = field(default_factory=dict)
+
+
 async def run(options: argparse.Namespace) -> None:
     """Start everything, measure, print and write."""
-    wanted: Sequence[str] = options.only or [OURS, JPEG, PNG, VNC]
+    wanted: Sequence[str] = options.peers
+    names: Sequence[str] = options.only or [*SCENARIOS, FEEL]
     results = Results()
-    started = time.monotonic()
+    began = time.monotonic()
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isolation-bench-", ignore_cleanup_errors=True)))
-        folder.chmod(0o711)  # the renderer's account walks through
         with console.status("Starting …") as status:
-            site = TextSite()
-            site.start()
-            stack.callback(site.stop)
-            data = stack.enter_context(_datasette(folder))
-            origins = {"text": f"http://127.0.0.1:{site.port}", "data": f"http://127.0.0.1:{data}"}
-            status.update("Starting the browsers …")
-            playwright = await stack.enter_async_context(async_playwright())
-            viewers = await playwright.chromium.launch(
-                executable_path=find_chromium(), handle_sigint=False, handle_sigterm=False, handle_sighup=False
-            )
-            stack.push_async_callback(closed, viewers)
-            cast, pid = await stack.enter_async_context(screencast.browser(playwright, folder))
-            subjects = [await survey(cast, origins, "text", "/?run={run}"), await survey(cast, origins, "data", ROWS)]
-            peers: dict[str, System] = {
-                JPEG: screencast.Screencast("jpeg", cast, pid, origins),
-                PNG: screencast.Screencast("png", cast, pid, origins),
-            }
-            if VNC in wanted:
-                try:
-                    made = stack.enter_context(novnc.screen(folder))
-                    remote, remote_pid = await stack.enter_async_context(novnc.window(playwright, made, folder))
-                    peers[VNC] = novnc.NoVnc(viewers, remote, remote_pid, made, origins)
-                except MissingError as error:
-                    results.missing.append(str(error))
-                    console.print(f"[yellow]without noVNC:[/] {error}")
+            stage = await set_up(stack, photos="gallery" in names, film="video" in names, tell=status.update)
+            cast, pid = await stack.enter_async_context(screencast.browser(stage.playwright, stage.folder))
+            text = await survey(cast, stage.origins, TEXT_PAGE, *_SOURCES["text"])
+            rows = await survey(cast, stage.origins, ROWS_PAGE, *_SOURCES["data"])
+            place = await feel_place(cast, stage.origins)
+            for name, kind in ((JPEG, "jpeg"), (PNG, "png")):
+                stage.peers[name] = screencast.Screencast(kind, cast, pid, stage.origins)
+            await _screens(stage, wanted, results)
             status.update("Starting the product …")
-            product = stack.enter_context(ours.product(folder, text=site.port, data=data)) if OURS in wanted else None
+            product = None
+            if OURS in wanted:
+                product = stack.enter_context(
+                    ours.product(stage.folder, site=stage.site.port, data=stage.data, capacity=CAPACITY, warm=WARM)
+                )
+        if product and FEEL in names:
+            await first_frames(stage, product, results)
+            await together(stage, product, place, results)
         lines: list[str] = []
+        todo = [scenario for scenario in scenarios(text, rows) if scenario.name in names]
         for number in range(options.rounds):
-            console.print(f"round {number + 1} of {options.rounds}")
-            async with _session(viewers, product, results, subjects[0]) as stream:
-                systems = [*([stream] if stream else []), *(peer for name, peer in peers.items() if name in wanted)]
-                for subject in subjects:
+            async with contextlib.AsyncExitStack() as session:
+                if product:
+                    await product.settled(0)
+                    stage.peers[OURS] = await session.enter_async_context(
+                        ours.signed_in(stage.viewers, product, keep=bool(options.frames))
+                    )
+                systems = [stage.peers[name] for name in SYSTEMS if name in wanted and name in stage.peers]
+                for scenario in todo:
                     for system in systems:
-                        with console.status(f"  {system.name}, page “{subject.name}” …"):
-                            parts = await _checked(system, subject, site, f"{number}-{system.name.replace(' ', '-')}")
-                        sent = sum(part.taken.bytes for part in parts.values())
-                        console.print(f"  {system.name}, page “{subject.name}”: {sent:,} bytes")
-                        results.runs.setdefault((system.name, subject.name), []).append(parts)
-                        lines += [f"{number} {subject.name} {phase} {n}" for phase, p in parts.items() for n in p.taken.notes]
+                        if scenario.runs_on(system.name):
+                            lines += await _measure(system, scenario, stage.site, number, results)
+                for system in systems if FEEL in names else ():
+                    if system.name != PNG:
+                        await _feel(system, place, stage.site, number, results)
         if options.frames:
             options.frames.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    report(results, time.monotonic() - started, options.rounds, complete=not options.only)
+    complete = options.only is None and set(wanted) == set(SYSTEMS)
+    report(results, time.monotonic() - began, options.rounds, complete=complete)
+
+
+async def set_up(stack: AsyncExitStack, *, photos: bool, film: bool, tell: Callable[[str], object]) -> Stage:
+    """Start the apps and the person's browser. ``photos``, ``film``: whether they are needed; each takes some seconds to make."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isolation-bench-", ignore_cleanup_errors=True)))
+    folder.chmod(0o711)  # the renderer's account walks through
+    content = pages()
+    site = Site(content)
+    site.start()
+    stack.callback(site.stop)
+    tell("Making pictures …")
+    for number in range(pictures.PHOTOS if photos else 0):
+        content[f"/photo/{number}.jpg"] = (await asyncio.to_thread(pictures.photo, number), "image/jpeg")
+    if film:
+        content["/film.webm"] = (await asyncio.to_thread(pictures.film), "video/webm")
+    tell("Starting the browsers …")
+    data = stack.enter_context(_datasette(folder))
+    origins = {"site": f"http://127.0.0.1:{site.port}", "data": f"http://127.0.0.1:{data}"}
+    playwright = await stack.enter_async_context(async_playwright())
+    return Stage(stack, folder, playwright, await stack.enter_async_context(viewers(playwright)), site, data, origins)
+
+
+async def _screens(stage: Stage, wanted: Sequence[str], results: Results) -> None:
+    """Start what shows a window of an X screen; what is not installed is noted, with how to install it."""
+    if VNC in wanted:
+        try:
+            vnc = stage.stack.enter_context(novnc.screen(stage.folder))
+            shown = await stage.stack.enter_async_context(window(stage.playwright, vnc.display, stage.folder))
+            stage.peers[VNC] = novnc.NoVnc(stage.viewers, shown, vnc, stage.origins)
+        except MissingError as error:
+            results.missing.append(f"noVNC: {error}")
+    if XPRA in wanted:
+        try:
+            made = stage.stack.enter_context(xpra.screen(stage.folder))
+            shown = await stage.stack.enter_async_context(window(stage.playwright, made.display, stage.folder, slack=xpra.SLACK))
+            stage.peers[XPRA] = xpra.Xpra(stage.viewers, shown, made, stage.origins)
+        except MissingError as error:
+            results.missing.append(f"xpra: {error}")
+    for line in results.missing:
+        console.print(f"[yellow]without[/] {line}")
 
 
 @contextlib.contextmanager
@@ -139,62 +197,126 @@ def _datasette(folder: Path) -> Iterator[int]:
         yield port
 
 
+async def survey(context: BrowserContext, origins: dict[str, str], subject: Subject, entry: str, target: str) -> Subject:
+    """Find where things are on a page: before scrolling the field (``entry``), after scrolling what is to be clicked (``target``)."""
+    async with _looking(context, origins, subject) as page:
+        box = await page.locator(entry).first.bounding_box()
+        assert box is not None
+        spot = Spot(round(box["x"] + 60), round(box["y"] + box["height"] / 2))
+        await _deep_enough(page, NOTCH * NOTCHES)
+        return Subject(subject.app, subject.path, spot, await nearest(page, target), target)
+
+
+async def feel_place(context: BrowserContext, origins: dict[str, str]) -> feel.Place:
+    """Find where letters will be on the page where reactions are timed."""
+    async with _looking(context, origins, FEEL_PAGE) as page:
+        box = await page.locator("input").bounding_box()
+        advance = await page.evaluate(
+            "() => { const { font, letterSpacing } = getComputedStyle(document.querySelector('input'));"
+            " const context = document.createElement('canvas').getContext('2d'); context.font = font;"
+            " return context.measureText('m').width + parseFloat(letterSpacing); }"
+        )
+        assert box is not None
+        await _deep_enough(page, feel.DEPTH)
+        return feel.place(box, advance)
+
+
 @contextlib.asynccontextmanager
-async def _session(
-    viewers: Browser, product: ours.Product | None, results: Results, subject: Subject
-) -> AsyncIterator[ours.Stream | None]:
-    """Sign in, and note how soon the first picture of a new session comes: its Chromium is taken from the warm ones."""
-    if product is None:
-        yield None
-        return
-    async with ours.signed_in(viewers, product) as stream:
-        await stream.open(subject, "first")
-        if (first := await stream.first_picture(10.0)) is not None:
-            results.new_session.append(first)
-        await asyncio.sleep(2)  # the node warms up another browser meanwhile
-        await stream.close()
-        yield stream
-
-
-async def survey(context: BrowserContext, origins: dict[str, str], name: str, path: str) -> Subject:
-    """Find where things are on a page: before scrolling the field, after scrolling what is to be clicked."""
+async def _looking(context: BrowserContext, origins: dict[str, str], subject: Subject) -> AsyncIterator[Any]:
     page = await context.new_page()
     await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-    await page.goto(origins[name] + path)
-    entry, target = {
-        "text": ("input", "header button"),
-        "data": ("form.filters input.filter-value, .filter-row input[name=_filter_value]", "td.col-id a, td.type-pk a"),
-    }[name]
-    box = await page.locator(entry).first.bounding_box()
-    assert box is not None
-    spot = Spot(round(box["x"] + 60), round(box["y"] + box["height"] / 2))
-    await page.evaluate(f"window.scrollTo(0, {NOTCH * NOTCHES})")
-    if await page.evaluate("Math.round(scrollY)") != NOTCH * NOTCHES:
-        raise MissingError(f"the page “{name}” is too short to scroll {NOTCHES} notches")
-    goal = await nearest(page, target)
+    await page.goto(origins[subject.app] + subject.path)
+    yield page
     await page.close()
-    return Subject(name, path, spot, Spot(760, 420), goal, target)
 
 
-async def _checked(system: System, subject: Subject, site: TextSite, name: str) -> dict[str, Part]:
-    """Put a system through the script, and make sure that everything arrived in the page: else its bytes mean nothing."""
+async def _deep_enough(page: Any, depth: int) -> None:
+    await page.evaluate(f"window.scrollTo(0, {depth})")
+    if await page.evaluate("Math.round(scrollY)") != depth:
+        raise MissingError(f"{page.url} is too short to scroll {depth} pixels")
+
+
+async def _measure(system: System, scenario: Scenario, site: Site, number: int, results: Results) -> list[str]:
+    """Put a system through a scenario, and make sure that everything arrived in the page: else its bytes mean nothing."""
+    name = f"{number}-{system.name}-{scenario.name}".replace(" ", "-")
     seen: object = None
 
     async def arrived() -> bool:
         nonlocal seen
-        if subject.name == "text":
-            seen = state = site.states.get(name, {})
-            # noVNC may lose a few notches on a busy machine; that still counts as arrived.
-            return state.get("typed") == TEXT and state.get("clicks") == 1 and state.get("scroll", 0) >= 0.9 * NOTCH * NOTCHES
+        if scenario.done is not None:
+            seen = site.states.get(name, {})
+            return scenario.done(site.states.get(name, {}))
         seen = path = await system.address()
         return path.removeprefix("/payments/payments/").isdecimal()
 
+    parts: dict[str, Part] | None = None
+    with _noting(results, f"{scenario.name}, {system.name}"):
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                parts = await perform(system, scenario.subject, scenario.phases, name, LOAD_SECONDS, arrived)
+        except TimeoutError as error:
+            raise MissingError(f"{error}; the page says {seen}") from error
+    if parts is None:
+        return []
+    console.print(f"  {scenario.name}, {system.name}: {sum(part.taken.bytes for part in parts.values()):,} bytes")
+    results.runs.setdefault((system.name, scenario.name), []).append(parts)
+    return [f"{number} {scenario.name} {phase} {note}" for phase, part in parts.items() for note in part.taken.notes]
+
+
+async def _feel(system: System, place: feel.Place, site: Site, number: int, results: Results) -> None:
+    with _noting(results, f"reactions, {system.name}"):
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                (found,) = await feel.feel([system], place, site.states, f"feel-{number}-{system.name.replace(' ', '-')}")
+        finally:
+            await system.close()
+        results.feels.setdefault(system.name, []).append(found)
+        console.print(
+            f"  reactions, {system.name}: {len(found.keys.delays)} keys, {len(found.notches.delays)} notches, {found.fps} fps"
+        )
+
+
+async def first_frames(stage: Stage, product: ours.Product, results: Results) -> None:
+    """Time the first picture of new sessions, each with a Chromium from the warm ones: from the person's click on the app to pixels."""
+    for number in range(FIRST_FRAMES):
+        await product.settled(0)
+        with _noting(results, "first pictures"):
+            async with asyncio.timeout(RUN_SECONDS), ours.signed_in(stage.viewers, product) as stream:
+                await stream.open(TEXT_PAGE, f"first-{number}")
+                if (first := await stream.view.first_paint(20.0)) is not None:
+                    results.first.append(first)
+                await stream.close()
+    console.print(f"  first pictures: {', '.join(f'{each:.0f} ms' for each in results.first)}")
+
+
+async def together(stage: Stage, product: ours.Product, place: feel.Place, results: Results) -> None:
+    """Let several people type and scroll at once; then let them rest, and weigh their sessions."""
+    await product.settled(0)
+    before = product.memory()
+    async with AsyncExitStack() as sessions:
+        with _noting(results, f"{TOGETHER} people at once"):
+            async with asyncio.timeout(RUN_SECONDS):
+                streams = [await sessions.enter_async_context(ours.signed_in(stage.viewers, product)) for _ in range(TOGETHER)]
+            async with asyncio.timeout(RUN_SECONDS):
+                results.together = await feel.feel(streams, place, stage.site.states, "together")
+            await product.settled(TOGETHER)
+            after = product.memory()
+            results.idle = Idle(before.rest, after.rest, after.browsers[:TOGETHER])
+            for stream in streams:
+                await stream.close()
+    console.print(f"  {TOGETHER} at once: {', '.join(f'{each.fps} fps' for each in results.together)}")
+
+
+@contextlib.contextmanager
+def _noting(results: Results, what: str) -> Iterator[None]:
+    """Go on where something fails, and say so at the end: the rest of the run is worth having."""
     try:
-        async with asyncio.timeout(RUN_SECONDS):
-            return await perform(system, subject, name, arrived)
-    except (TimeoutError, Error) as error:
-        where = traceback.format_exc(limit=-6)
-        raise MissingError(f"{system.name}, page “{subject.name}”: {error}; the page says {seen}\n{where}") from error
+        yield
+    except (TimeoutError, Error, MissingError) as error:
+        where = traceback.extract_tb(error.__traceback__)
+        own = next((frame for frame in reversed(where) if "/bench/" in frame.filename), where[-1])
+        results.missing.append(f"{what}: {str(error) or type(error).__name__} ({own.name}, line {own.lineno})")
+        console.print(f"  [red]{results.missing[-1]}[/]", markup=True)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-from playwright.async_api import Browser, BrowserContext
+from playwright.async_api import BrowserContext
+from typing_extensions import override
 
 from bench.report import MissingError
-from bench.stream.processes import Meter, command, family, free_port, listens, running, wait_until
-from bench.stream.script import HEIGHT, NOTCH, WIDTH, Spot, Subject, Taken
-from bench.stream.viewing import Note, View, closed
+from bench.stream.browsers import Viewers
+from bench.stream.processes import Meter, browsers_below, command, family, free_port, listens, pss_below, running, wait_until
+from bench.stream.script import HEIGHT, OURS, WIDTH, Spot, Subject, Taken
+from bench.stream.viewing import Note, View, Viewed, closed, count
 from isolation.testing.tenant import people
-from renderer.wire.codec import decode_from_renderer, decode_to_renderer
-from renderer.wire.messages import Ack, Encoding, Frame, Key
+from renderer.wire.codec import decode_from_renderer
+from renderer.wire.messages import Frame
 
 PERSON = people.BOB
 _CONFIGURATION = """
@@ -40,9 +42,9 @@ identity_providers:
       directory_id: {directory_id}
       cloud: {{login: "http://localhost:{tenant}", graph: "http://localhost:{tenant}"}}
 apps:
-  - name: Text
-    domain: text.localhost
-    upstream: http://127.0.0.1:{text}
+  - name: Site
+    domain: site.localhost
+    upstream: http://127.0.0.1:{site}
     policies: &people
       - name: Staff
         decision: allow
@@ -55,26 +57,54 @@ isolation:
   - name: High-risk users
     include: [{{user_risk: {{at_least: high}}}}]
 risk: {{unknown: isolate, stale_after: 15m, poll_interval: 5s}}
-renderer: {{capacity: 4, warm: 1}}
+renderer: {{capacity: {capacity}, warm: {warm}}}
 log: {{format: json, level: warning}}
 """
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Memory of a running product, megabytes of PSS. ``browsers``: of each Chromium and its helpers, the largest first. ``rest``: all else."""
+
+    browsers: tuple[float, ...]
+    rest: float
+
+
+@dataclass(frozen=True)
 class Product:
-    """A running product. ``node``: process id of its renderer node."""
+    """A running product. ``pid``: its supervisor. ``node``: its renderer node."""
 
     port: int
+    pid: int
     node: int
+    warm: int
 
     def origin(self, app: str) -> str:
         """Return an app's origin."""
         return f"http://{app}.localhost:{self.port}"
 
+    def browsers(self) -> int:
+        """Return how many Chromiums it runs, warm ones included."""
+        return len(browsers_below(self.node))
+
+    async def settled(self, sessions: int, seconds: float = 30.0) -> bool:
+        """Wait until there are warm browsers again beside those of so many sessions; tell whether there are."""
+        for _ in range(int(seconds * 5)):
+            await asyncio.sleep(0.2)
+            if self.browsers() >= sessions + self.warm:
+                await asyncio.sleep(1.5)  # a browser that was just started is not warm yet
+                return True
+        return False
+
+    def memory(self) -> Memory:
+        """Return what its processes take now."""
+        browsers = sorted((pss_below(pid) for pid in browsers_below(self.node)), reverse=True)
+        return Memory(tuple(browsers), pss_below(self.pid) - sum(browsers))
+
 
 @contextlib.contextmanager
-def product(folder: Path, *, text: int, data: int) -> Iterator[Product]:
-    """Run the product in front of the text page and Datasette (their ports)."""
+def product(folder: Path, *, site: int, data: int, capacity: int, warm: int) -> Iterator[Product]:
+    """Run the product in front of the site and Datasette (their ports)."""
     ports = {"port": free_port(), "operations": free_port(), "tenant": free_port()}
     state = folder / "state"
     state.mkdir()
@@ -85,8 +115,10 @@ def product(folder: Path, *, text: int, data: int) -> Iterator[Product]:
         _CONFIGURATION.format(
             **ports,
             state=state,
-            text=text,
+            site=site,
             data=data,
+            capacity=capacity,
+            warm=warm,
             client_id=people.CLIENT_ID,
             directory_id=people.TENANT_ID,
             employees=people.EMPLOYEES,
@@ -106,7 +138,7 @@ def product(folder: Path, *, text: int, data: int) -> Iterator[Product]:
         node = next((p.pid for p in family(process.pid) if {"renderer", "--runtime-dir"} <= set(command(p))), None)
         if node is None:
             raise MissingError("the product runs no renderer node")
-        yield Product(ports["port"], node)
+        yield Product(ports["port"], process.pid, node, warm)
 
 
 def _ready(port: int) -> bool:
@@ -116,99 +148,69 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _kind(process: psutil.Process) -> str:
+def kind_of(process: psutil.Process) -> str:
+    """Return what kind of the product's processes one is."""
     if process.name().startswith("chrom"):
         return "chromium"
-    return "driver" if "run-driver" in command(process) else "node"
+    words = command(process)
+    if "run-driver" in words:
+        return "driver"
+    return "node" if "renderer" in words else "sync" if "sync" in words else "router"
 
 
 @contextlib.asynccontextmanager
-async def signed_in(browser: Browser, made: Product) -> AsyncIterator[Stream]:
-    """Sign bob in, in a browser context of its own; sign him out at the end, which ends his Chromium."""
-    context = await browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, locale="en-GB")
+async def signed_in(viewers: Viewers, made: Product, *, keep: bool = False, out: bool = True) -> AsyncIterator[Stream]:
+    """Sign bob in, in a browser context of its own. ``out``: sign him out at the end, which ends his Chromium."""
+    context = await viewers.browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, locale="en-GB")
     try:
         page = await context.new_page()
         await page.goto(made.origin("auth") + "/")
         await page.get_by_role("button", name=PERSON.name).click()
         await page.wait_for_url(made.origin("auth") + "/**")
         await page.close()
-        yield Stream(context, made)
-        page = await context.new_page()
-        await page.goto(made.origin("auth") + "/.isolation/sign-out")
-        await page.locator("form button").first.click()
-        await page.close()
+        yield Stream(context, made, viewers.meter, keep=keep)
+        if out:
+            page = await context.new_page()
+            await page.goto(made.origin("auth") + "/.isolation/sign-out")
+            await page.locator("form button").first.click()
+            await page.close()
     finally:
         await closed(context)
 
 
-class Stream:
-    """Our viewer page, as a person's browser shows it."""
+class Stream(Viewed):
+    """Our viewer page, as a person's browser shows it. ``keep``: whether lines about frames are wanted."""
 
-    name = "ours"
+    name = OURS
 
-    def __init__(self, context: BrowserContext, made: Product) -> None:
+    def __init__(self, context: BrowserContext, made: Product, client: Meter, *, keep: bool = False) -> None:
+        super().__init__(Meter([made.pid], kind_of), client)
         self._context = context
         self._product = made
-        self._meter = Meter([made.node], _kind)
-        self._view: View | None = None
+        self._keep = keep
 
     async def open(self, subject: Subject, run: str) -> None:
         """See :class:`bench.stream.script.System`."""
-        self._view = view = await View.on(await self._context.new_page(), keep=True)
-        await view.page.goto(f"{self._product.origin(subject.name)}{subject.address(run)}", wait_until="commit")
-        await view.page.locator("canvas").wait_for(state="attached")
+        self._view = view = await View.on(await self._context.new_page(), keep=self._keep)
+        await view.page.goto(f"{self._product.origin(subject.app)}{subject.address(run)}", wait_until="commit")
+        await view.page.locator("canvas").first.wait_for(state="attached")
 
-    @property
-    def view(self) -> View:
-        """The open viewer page."""
-        assert self._view is not None
-        return self._view
-
+    @override
     async def click(self, spot: Spot) -> None:
         """See :class:`bench.stream.script.System`."""
-        await self._check_size()
-        await self.view.click(spot)
-
-    async def _check_size(self) -> None:
         size = await self.view.locate()
         if size != (WIDTH, HEIGHT):
             raise MissingError(f"our viewer shows {size}, not {(WIDTH, HEIGHT)}: {await self.view.page.inner_text('body')}")
+        await super().click(spot)
 
-    async def press(self, character: str) -> None:
+    @override
+    async def take(self) -> Taken:
         """See :class:`bench.stream.script.System`."""
-        await self.view.press(character)
-
-    async def aim(self, spot: Spot) -> None:
-        """See :class:`bench.stream.script.System`."""
-        await self.view.move(spot)
-
-    async def notch(self, spot: Spot) -> None:
-        """See :class:`bench.stream.script.System`."""
-        del spot
-        await self.view.page.mouse.wheel(0, NOTCH)
-
-    async def first_picture(self, seconds: float) -> float | None:
-        """Wait for the first picture of an opened page; return the milliseconds from the connection to it."""
-        notes: list[Note] = []
-        for _ in range(int(seconds * 10)):
-            await asyncio.sleep(0.1)
-            notes += await self.view.notes()
-            if (first := read(notes).first_picture) is not None:
-                return first
-        return None
-
-    async def target(self, subject: Subject) -> Spot:
-        """See :class:`bench.stream.script.System`."""
-        return subject.target
-
-    async def take(self, phase: str) -> Taken:
-        """See :class:`bench.stream.script.System`."""
-        del phase
-        return read(await self.view.notes())
-
-    def cpu(self) -> dict[str, float]:
-        """See :class:`bench.stream.script.System`."""
-        return self._meter.read()
+        notes = await self.view.notes()
+        taken = count(notes)
+        if self._keep:
+            taken.notes = [line for note in notes if note.kind == "in" and (line := describe(note))]
+        return taken
 
     async def address(self) -> str:
         """See :class:`bench.stream.script.System`: our viewer mirrors it in the address bar."""
@@ -221,42 +223,11 @@ class Stream:
             self._view = None
 
 
-def read(notes: list[Note]) -> Taken:
-    """Make sense of what crossed: a key's picture is drawn when the first frame that came after the key is acknowledged."""
-    taken = Taken()
-    opened: float | None = None
-    key: float | None = None
-    painted: set[int] = set()
-    awaited: int | None = None
-    for note in notes:
-        if note.kind == "open":
-            opened = note.at
-        elif note.kind == "in":
-            taken.bytes += note.size
-            message = decode_from_renderer(note.data)
-            if isinstance(message, Frame):
-                taken.pictures += 1
-                taken.notes.append(describe(message, note))
-                if key is not None and awaited is None:
-                    awaited = message.seq
-                if any(paint.encoding is not Encoding.FILL for paint in message.paints):
-                    painted.add(message.seq)
-        else:
-            sent = decode_to_renderer(note.data)
-            if isinstance(sent, Key) and sent.down:
-                key, awaited = note.at, None
-            elif isinstance(sent, Ack):
-                if key is not None and sent.seq == awaited:
-                    taken.keys.append(note.at - key)
-                    key = awaited = None
-                if taken.first_picture is None and opened is not None and sent.seq in painted:
-                    taken.first_picture = note.at - opened
-    return taken
-
-
-def describe(frame: Frame, note: Note) -> str:
-    """Return one line about a frame, for people who look for what is large."""
-    kinds = {Encoding.WEBP_LOSSLESS: "", Encoding.WEBP_LOSSY: "~", Encoding.FILL: "="}
-    paints = " ".join(f"{kinds[p.encoding]}{p.width}×{p.height}+{p.x}+{p.y}:{len(p.data)}" for p in frame.paints)
+def describe(note: Note) -> str | None:
+    """Return one line about a frame, for people who look for what is large; None for other messages."""
+    frame = decode_from_renderer(note.data)
+    if not isinstance(frame, Frame):
+        return None
+    paints = " ".join(f"{p.encoding.name.lower()}:{p.width}×{p.height}+{p.x}+{p.y}:{len(p.data)}" for p in frame.paints)
     copied = sum(c.width * c.height for c in frame.copies)
     return f"{note.at:9.0f} #{frame.seq} {note.size} B{' whole' * frame.whole} {len(frame.copies)} copies ({copied} px) {paints}"

@@ -1,11 +1,13 @@
-"""The pages: a text page with a fixed header and a side bar that says what was done to it, and Datasette's table page."""
+"""The site that every system shows: a text page with a fixed header and a side bar, and the scenes beside this file."""
 
 from __future__ import annotations
 
 import json
 import random
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -93,6 +95,7 @@ _WORDS = [
     "under",
     "between",
 ]
+_SCENES = Path(__file__).parent / "scenes"
 _STYLE = """
 * { box-sizing: border-box } html { scroll-behavior: auto } body { margin: 0; font: 15px/1.55 "DejaVu Sans", sans-serif; color: #1c2330; background: #fff }
 header { position: fixed; inset: 0 0 auto 0; height: 56px; display: flex; align-items: center; gap: 18px; padding: 0 20px; background: #18365c; color: #fff; z-index: 2 }
@@ -105,6 +108,10 @@ code { font: 13px "DejaVu Sans Mono", monospace; background: #f1f3f6; padding: 1
 aside { display: none; position: fixed; right: 24px; top: 72px; width: 300px; padding: 16px 18px; background: #fff; border: 1px solid #c5cfdd; border-radius: 8px; box-shadow: 0 6px 24px #0003; z-index: 3 }
 aside.open { display: block }
 """
+# Where reactions are timed: letters that all have ink in their middle, in a field at a known place, and no blinking caret.
+_FEEL = """
+input { width: 700px; height: 44px; padding: 6px 12px; font: 16px "DejaVu Sans Mono", monospace; letter-spacing: 6px; outline: 0; caret-color: transparent }
+"""
 # The page tells its server what was done to it: that is how a run is known to have worked, through whichever system it went.
 _SCRIPT = """
 const state = { typed: '', scroll: 0, clicks: 0 };
@@ -116,8 +123,8 @@ document.querySelector('button').addEventListener('click', () => { state.clicks 
 """
 
 
-def text_page() -> str:
-    """Return the text page: the same at every call."""
+def text_page(extra: str = "") -> str:
+    """Return the text page: the same at every call. ``extra``: more style rules."""
     draw = random.Random(20_260_101)
 
     def sentence() -> str:
@@ -136,19 +143,36 @@ def text_page() -> str:
             parts.append("<table>" + "".join(f"<tr>{cells}</tr>" for cells in rows) + "</table>")
     links = "".join(f"<a href='#{n}'>{draw.choice(_WORDS).capitalize()} {draw.choice(_WORDS)}</a>" for n in range(16))
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Reports</title><link rel=icon href='data:,'><style>{_STYLE}</style>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Reports</title><link rel=icon href='data:,'><style>{_STYLE}{extra}</style>"
         f"<header><b>Reports</b><span>Finance / Quarterly</span><button>Details</button></header><nav>{links}</nav>"
         f"<main><h1>Quarterly review</h1><input aria-label=Filter autocomplete=off spellcheck=false>{''.join(parts)}</main>"
         f"<aside><b>Details</b>{paragraph()}</aside><script>{_SCRIPT}</script></html>"
     )
 
 
-class TextSite:
-    """Serves the text page on loopback and keeps what it says of itself, by run."""
+def pages() -> dict[str, tuple[bytes, str]]:
+    """Return the pages by path, with their types: the text page, the page where reactions are timed, the scenes."""
+    html, script = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
+    found = {"/": (text_page().encode(), html), "/feel": (text_page(_FEEL).encode(), html)}
+    found |= {f"/{file.stem}": (file.read_bytes(), html) for file in _SCENES.glob("*.html")}
+    return {**found, "/scene.js": ((_SCENES / "scene.js").read_bytes(), script)}
 
-    def __init__(self) -> None:
+
+def further(before: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the furthest of two states of a run: two reports may overtake each other."""
+    found = dict(before)
+    for key, value in state.items():
+        old = found.get(key)
+        found[key] = value if old is None else max(old, value, key=len if isinstance(value, str) else None)
+    return found
+
+
+class Site:
+    """Serves pages on loopback and keeps what they say of themselves, by run. ``content``: bytes and type by path; it may grow."""
+
+    def __init__(self, content: Mapping[str, tuple[bytes, str]]) -> None:
         self.states: dict[str, dict[str, Any]] = {}
-        self._page = text_page().encode()
+        self._content = content
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -168,15 +192,6 @@ class TextSite:
         self._server.server_close()
         self._thread.join(5)
 
-    def note(self, run: str, state: dict[str, Any]) -> None:
-        """Keep the furthest state of a run: two reports may overtake each other."""
-        before = self.states.setdefault(run, {"typed": "", "scroll": 0, "clicks": 0})
-        self.states[run] = {
-            "typed": max(before["typed"], str(state["typed"]), key=len),
-            "scroll": max(before["scroll"], int(state["scroll"])),
-            "clicks": max(before["clicks"], int(state["clicks"])),
-        }
-
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         site = self
 
@@ -184,22 +199,38 @@ class TextSite:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                if urlsplit(self.path).path == "/":
-                    self._answer(200, site._page, "text/html; charset=utf-8")
-                else:
+                found = site._content.get(urlsplit(self.path).path)
+                if found is None:
                     self._answer(404, b"", "text/plain")
+                elif (asked := self.headers.get("range", "")).startswith("bytes=") and "," not in asked:
+                    self._part(*found, asked.removeprefix("bytes="))
+                else:
+                    self._answer(200, *found)
+
+            def _part(self, content: bytes, kind: str, asked: str) -> None:
+                """Answer a range: a player seeks to the film's start at each turn of the loop."""
+                first, _, last = asked.partition("-")
+                start = int(first or 0)
+                end = min(int(last or len(content) - 1), len(content) - 1)
+                where = f"bytes {start}-{end}/{len(content)}"
+                self._answer(206, content[start : end + 1], kind, {"content-range": where})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 run = parse_qs(urlsplit(self.path).query).get("run", [""])[0]
-                site.note(run, json.loads(body))
+                site.states[run] = further(site.states.get(run, {}), json.loads(body))
                 self._answer(204, b"", "text/plain")
 
-            def _answer(self, status: int, body: bytes, kind: str) -> None:
+            def _answer(self, status: int, body: bytes, kind: str, more: Mapping[str, str] = {}) -> None:
                 self.send_response(status)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(body)))
-                self.send_header("cache-control", "no-store")
+                headers = {
+                    "content-type": kind,
+                    "content-length": str(len(body)),
+                    "cache-control": "no-store",
+                    "accept-ranges": "bytes",
+                }
+                for name, value in {**headers, **more}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -99,17 +99,41 @@ def command(process: psutil.Process) -> list[str]:
     return words[0].split(" ") if len(words) == 1 else words  # Chromium's children write theirs as one word
 
 
-def browser_of(profile: str) -> int:
-    """Return the id of the main process of a Chromium of ours."""
+def browser_of(switch: str) -> int:
+    """Return the id of the main process of that Chromium of ours which was started with a switch."""
     for process in family(os.getpid()):
         words = command(process)
-        if f"--user-data-dir={profile}" in words and not any(word.startswith("--type=") for word in words):
+        if switch in words and not any(word.startswith("--type=") for word in words):
             return int(process.pid)
     raise MissingError("Chromium's main process was not found")
 
 
+def browsers_below(pid: int) -> list[int]:
+    """Return the main processes of the Chromiums below a process."""
+    found = []
+    for process in family(pid):
+        words = command(process)
+        if any(word.startswith("--user-data-dir=") for word in words) and not any(word.startswith("--type=") for word in words):
+            found.append(int(process.pid))
+    return found
+
+
+def pss_of(pid: int) -> float:
+    """Return a process's proportional share of memory, megabytes; 0 for one that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1000 * 1.024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def pss_below(pid: int) -> float:
+    """Return the same of a process and all below it."""
+    return sum(pss_of(process.pid) for process in family(pid))
+
+
 class Meter:
-    """Processor time of some processes and all below them, by kind. What a process used counts on when it has ended."""
+    """Processor time and memory of some processes and all below them, by kind. What a process used counts on when it has ended."""
 
     def __init__(self, pids: Sequence[int], kind: Callable[[psutil.Process], str]) -> None:
         self._pids = pids
@@ -126,6 +150,16 @@ class Meter:
         for kind, used in self._seen.values():
             found[kind] = found.get(kind, 0.0) + used
             found["all"] += used
+        return found
+
+    def pss(self) -> dict[str, float]:
+        """Return the memory now (PSS, megabytes), by kind, with the sum as ``all``."""
+        found = {"all": 0.0}
+        for process in (each for pid in self._pids for each in family(pid)):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                kind, used = self._kind(process), pss_of(process.pid)
+                found[kind] = found.get(kind, 0.0) + used
+                found["all"] += used
         return found
 
 

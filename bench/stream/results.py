@@ -1,187 +1,155 @@
-"""From what the rounds gave to figures: medians over rounds, ratios of whole scripts, tables."""
+"""From what the runs gave to figures: medians over rounds, ratios of whole scripts."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bench.report import console, table, write
-from bench.stream.script import JPEG, KEY_SECONDS, NOTCH_SECONDS, NOTCHES, OURS, PHASES, PNG, VNC, WINDOWS, Part
+from bench.stream.feel import Feel
+from bench.stream.script import JPEG, OURS, PNG, VNC, XPRA, Part
 
-MARK = 0.05  # ours / raw screencast: what the first version has to reach
-_SLUGS = {OURS: "stream", JPEG: "screencast", PNG: "screencast_png", VNC: "novnc"}
+FIRST_VERSION = ("text", "grid")  # scenarios that together are the first version's script
+SESSIONS = 60  # idle sessions that this machine has to carry: what is there once is shared by so many
+SLUGS = {OURS: "ours", JPEG: "screencast", PNG: "screencast_png", VNC: "novnc", XPRA: "xpra"}
+
+
+@dataclass
+class Idle:
+    """Memory of the product, megabytes (PSS). ``before``: of all but browsers without sessions; ``after``: with ``browsers``, one for each session."""
+
+    before: float
+    after: float
+    browsers: tuple[float, ...]
+
+    def session(self) -> float:
+        """Return what an idle session takes: its browser, what it adds to router and node, and its share of what is there once."""
+        count = len(self.browsers)
+        return round(sum(self.browsers) / count + max(0.0, self.after - self.before) / count + self.before / SESSIONS, 1)
 
 
 @dataclass
 class Results:
-    """What the rounds gave. ``runs``: (system, page) → one dictionary of phases per round. ``missing``: what could not be measured, and why."""
+    """What the runs gave. ``runs``: (system, scenario) → one dictionary of phases per round. ``missing``: what could not be measured, and why.
+
+    ``feels``: one person, by system. ``together``: several of ours at once. ``first``: milliseconds from click to picture in new sessions.
+    """
 
     runs: dict[tuple[str, str], list[dict[str, Part]]] = field(default_factory=dict)
-    new_session: list[float] = field(default_factory=list)
+    feels: dict[str, list[Feel]] = field(default_factory=dict)
+    together: list[Feel] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    idle: Idle | None = None
     missing: list[str] = field(default_factory=list)
 
     @property
     def systems(self) -> list[str]:
         """Systems that were measured, in order."""
-        return list(dict.fromkeys(system for system, _ in self.runs))
+        return list(dict.fromkeys([*(system for system, _ in self.runs), *self.feels]))
 
     @property
-    def pages(self) -> list[str]:
-        """Pages, in order."""
-        return list(dict.fromkeys(page for _, page in self.runs))
+    def scenarios(self) -> list[str]:
+        """Scenarios, in order."""
+        return list(dict.fromkeys(scenario for _, scenario in self.runs))
 
-    def bytes(self, system: str, page: str, phase: str) -> int:
-        """Return the median over the rounds."""
-        return round(statistics.median(parts[phase].taken.bytes for parts in self.runs[system, page]))
+    def phases(self, scenario: str) -> list[str]:
+        """Return the phases of a scenario."""
+        return next((list(rounds[0]) for (_, name), rounds in self.runs.items() if name == scenario and rounds), [])
 
-    def pictures(self, system: str, page: str, phase: str) -> int:
-        """Return the median over the rounds."""
-        return round(statistics.median(parts[phase].taken.pictures for parts in self.runs[system, page]))
+    def sent(self, system: str, scenario: str, phase: str | None = None) -> int | None:
+        """Return the bytes of a whole script, or of a phase of it: the median over the rounds."""
+        sums = [
+            sum(part.taken.bytes for name, part in parts.items() if phase in {None, name})
+            for parts in self._rounds(system, scenario)
+        ]
+        return round(statistics.median(sums)) if sums else None
 
-    def cpu(self, system: str, page: str, phase: str, kind: str = "all") -> float:
-        """Return the median over the rounds, seconds."""
-        return round(statistics.median(parts[phase].cpu.get(kind, 0.0) for parts in self.runs[system, page]), 3)
+    def seconds(self, system: str, scenario: str, side: str) -> float | None:
+        """Return the processor seconds of a whole script. ``side``: ``client``, or a kind of process of the server (``all``)."""
+        sums = []
+        for parts in self._rounds(system, scenario):
+            values = [part.client if side == "client" else part.server.get(side, 0.0) for part in parts.values()]
+            if any(value is None for value in values):
+                return None
+            sums.append(sum(value or 0.0 for value in values))
+        return round(statistics.median(sums), 2) if sums else None
+
+    def fps(self, system: str, scenario: str) -> float | None:
+        """Return the pictures a second of a scenario's moving phase: the median over the rounds."""
+        found = [part.fps for parts in self._rounds(system, scenario) for part in parts.values() if part.fps is not None]
+        return round(statistics.median(found), 1) if found else None
 
     def kinds(self, system: str) -> list[str]:
         """Return the kinds of processes that a system's processor time was counted for."""
-        runs = [parts for (name, _), rounds in self.runs.items() if name == system for parts in rounds]
-        return sorted({kind for parts in runs for part in parts.values() for kind in part.cpu} - {"all"})
+        rounds = [parts for (name, _), each in self.runs.items() if name == system for parts in each]
+        return sorted({kind for parts in rounds for part in parts.values() for kind in part.server} - {"all"})
 
-    def total(self, system: str, pages: Iterable[str] | None = None) -> int:
-        """Return the bytes of the whole script on the given pages: the median over the rounds of each round's sum."""
-        chosen = list(pages or self.pages)
-        sums: list[int] = [
-            sum(part.taken.bytes for parts in one for part in parts.values())
-            for one in zip(*(self.runs[system, page] for page in chosen), strict=True)
-        ]
-        return round(statistics.median(sums))
+    def _rounds(self, system: str, scenario: str) -> Sequence[dict[str, Part]]:
+        return self.runs.get((system, scenario), [])
 
-    def ratio(self, peer: str, pages: Iterable[str] | None = None) -> float | None:
-        """Return ours / peer, whole script, or None where the peer was not measured."""
-        if peer not in self.systems or OURS not in self.systems:
+    def ratio(self, peer: str, scenarios: Iterable[str]) -> float | None:
+        """Return ours / peer, or None where one of them was not measured in one of the scenarios."""
+        pairs = [(self.sent(OURS, name), self.sent(peer, name)) for name in scenarios]
+        if not pairs or any(ours is None or theirs is None for ours, theirs in pairs):
             return None
-        return round(self.total(OURS, pages) / self.total(peer, pages), 5)
+        return round(sum(ours or 0 for ours, _ in pairs) / sum(theirs or 0 for _, theirs in pairs), 5)
 
     def keys(self, system: str) -> list[float]:
-        """Return every key's time to its picture, all rounds and pages, in order of size."""
-        runs = [parts for (name, _), rounds in self.runs.items() if name == system for parts in rounds]
-        return sorted(value for parts in runs for value in parts["type"].taken.keys)
+        """Return every key's time to its pixels."""
+        return sorted(delay for each in self.feels.get(system, []) for delay in each.keys.delays)
 
-    def first_pictures(self, system: str) -> list[float]:
-        """Return the times to the first picture of every run."""
-        runs = [parts for (name, _), rounds in self.runs.items() if name == system for parts in rounds]
-        return [first for parts in runs if (first := parts["load"].taken.first_picture) is not None]
+    def notches(self, system: str) -> list[float]:
+        """Return every wheel notch's time to its pixels."""
+        return sorted(delay for each in self.feels.get(system, []) for delay in each.notches.delays)
+
+    def scroll_fps(self, system: str) -> float | None:
+        """Return the pictures a second while scrolling: the median over the rounds."""
+        found = [each.fps for each in self.feels.get(system, []) if each.fps is not None]
+        return round(statistics.median(found), 1) if found else None
 
 
-def quantile(values: list[float], share: float) -> float | None:
+def quantile(values: Sequence[float], share: float) -> float | None:
     """Return the value below which a share of the sorted values lies."""
     return round(values[min(len(values) - 1, int(len(values) * share))], 1) if values else None
 
 
-def figures(results: Results) -> dict[str, float | int | None]:
-    """Return every figure by name. None: not measured here."""
-    keys = {system: results.keys(system) for system in results.systems}
+def figures(results: Results) -> dict[str, float | int]:
+    """Return every figure by name. What was not measured is left out."""
+    ours, raw = quantile(results.keys(OURS), 0.5), quantile(results.keys(JPEG), 0.5)
+    together = sorted(delay for each in results.together for delay in each.keys.delays)
+    scrolled = [each.fps for each in results.together if each.fps is not None]
     found: dict[str, float | int | None] = {
-        "stream.bytes_vs_screencast": results.ratio(JPEG),
-        "stream.bytes_vs_screencast_png": results.ratio(PNG),
-        "stream.bytes_vs_novnc": results.ratio(VNC),
-        "stream.key_to_paint_p50_ms": quantile(keys.get(OURS, []), 0.5),
-        "stream.key_to_paint_p95_ms": quantile(keys.get(OURS, []), 0.95),
-        "screencast.key_to_frame_p50_ms": quantile(keys.get(JPEG, []), 0.5),
-        "screencast.key_to_frame_p95_ms": quantile(keys.get(JPEG, []), 0.95),
-        "screencast_png.key_to_frame_p50_ms": quantile(keys.get(PNG, []), 0.5),
-        "novnc.key_to_bytes_p50_ms": quantile(keys.get(VNC, []), 0.5),
-        "novnc.key_to_bytes_p95_ms": quantile(keys.get(VNC, []), 0.95),
-        "stream.first_picture_ms": quantile(sorted(results.first_pictures(OURS)), 0.5),
-        "stream.first_picture_new_session_ms": quantile(sorted(results.new_session), 0.5),
+        "stream.bytes_vs_screencast": results.ratio(JPEG, FIRST_VERSION),
+        "stream.bytes_vs_screencast_png": results.ratio(PNG, FIRST_VERSION),
+        "stream.bytes_vs_novnc": results.ratio(VNC, FIRST_VERSION),
     }
-    for page in results.pages:
-        for peer, name in ((JPEG, "screencast"), (PNG, "screencast_png"), (VNC, "novnc")):
-            found[f"stream.bytes_vs_{name}.{page}"] = results.ratio(peer, [page])
+    for scenario in results.scenarios:
+        for peer in (JPEG, PNG, VNC, XPRA):
+            found[f"stream.{scenario}.bytes_vs_{SLUGS[peer]}"] = results.ratio(peer, [scenario])
+    found |= {
+        "stream.key_to_paint_p50_ms": ours,
+        "stream.key_to_paint_p95_ms": quantile(results.keys(OURS), 0.95),
+        "stream.key_to_paint_p50_ms_over_screencast": None if ours is None or raw is None else round(ours - raw, 1),
+        "stream.key_to_paint_p50_ms_4_sessions": quantile(together, 0.5),
+        "stream.key_to_paint_p95_ms_4_sessions": quantile(together, 0.95),
+        "stream.wheel_to_paint_p50_ms": quantile(results.notches(OURS), 0.5),
+        "stream.wheel_to_paint_p95_ms": quantile(results.notches(OURS), 0.95),
+        "stream.scroll_fps": results.scroll_fps(OURS),
+        "stream.scroll_fps_4_sessions": min(scrolled) if scrolled else None,
+        "stream.first_frame_s": round(statistics.median(results.first) / 1000, 3) if results.first else None,
+        "stream.idle_session_pss_mb": results.idle.session() if results.idle else None,
+    }
     for system in results.systems:
-        slug = _SLUGS[system]
-        for page in results.pages:
-            for phase in PHASES:
-                found[f"{slug}.bytes.{page}.{phase}"] = results.bytes(system, page, phase)
-        for phase in PHASES:
-            found[f"{slug}.cpu_s.{phase}"] = round(sum(results.cpu(system, page, phase) for page in results.pages), 3)
-    if OURS in results.systems:
-        for phase in PHASES:
-            found[f"stream.node_cpu_s.{phase}"] = round(sum(results.cpu(OURS, page, phase, "node") for page in results.pages), 3)
-    return found
-
-
-def report(results: Results, seconds: float, rounds: int, *, complete: bool) -> None:
-    """Print the tables; write the figures where every system was asked for."""
-    _tables(results)
-    found = figures(results)
-    headline = [name for name in found if name.count(".") == 1 and not name.startswith(("screencast", "novnc"))]
-    table("Figures", ["", "value"], [[name, found[name]] for name in headline])
-    ratio = found["stream.bytes_vs_screencast"]
-    if ratio is not None:
-        verdict = "[green]reached[/]" if ratio <= MARK else "[red]missed[/]"
-        console.print(f"Ours sends 1/{1 / ratio:,.0f} of the raw screencast's bytes; the mark is 1/{1 / MARK:.0f}: {verdict}")
-    for line in results.missing:
-        console.print(f"[yellow]Not measured:[/] {line}")
-    if not complete:
-        return
-    path = write(
-        "stream",
-        found,
-        {
-            "mark": {"stream.bytes_vs_screencast": MARK},
-            "missing": results.missing,
-            "conditions": {
-                "rounds": rounds,
-                "total_seconds": round(seconds),
-                "script": {
-                    "notches": NOTCHES,
-                    "notch_seconds": NOTCH_SECONDS,
-                    "key_seconds": KEY_SECONDS,
-                    "windows_seconds": WINDOWS,
-                },
-            },
-            "rounds": {
-                f"{system}, {page}": [
-                    {
-                        phase: {"bytes": part.taken.bytes, "messages": part.taken.pictures, "cpu": part.cpu}
-                        for phase, part in parts.items()
-                    }
-                    for parts in one
-                ]
-                for (system, page), one in results.runs.items()
-            },
-        },
-    )
-    console.print(f"Written to {path}")
-
-
-def _tables(results: Results) -> None:
-    rows: list[list[object]]
-    for page in results.pages:
-        rows = []
-        for system in results.systems:
-            pictures = sum(results.pictures(system, page, phase) for phase in PHASES)
-            rows.append(
-                [system, *(results.bytes(system, page, phase) for phase in PHASES), results.total(system, [page]), pictures]
-            )
-        table(f"Bytes to the viewer, page “{page}”", ["", *PHASES, "whole script", "messages"], rows)
-    rows = []
-    for system in results.systems:
-        cpu = [sum(results.cpu(system, page, phase) for page in results.pages) for phase in PHASES]
-        rows.append([system, *cpu, quantile(results.keys(system), 0.5), quantile(results.keys(system), 0.95)])
-        kinds = results.kinds(system)
-        for kind in kinds if len(kinds) > 1 else ():
-            rows.append(
-                [
-                    f"  {kind}",
-                    *(sum(results.cpu(system, page, phase, kind) for page in results.pages) for phase in PHASES),
-                    "",
-                    "",
-                ]
-            )
-    console.print(
-        "\nProcessor seconds of the serving side, its Chromium included, both pages; milliseconds from a key to its picture"
-    )
-    table("", ["", *PHASES, "key p50", "key p95"], rows)
+        slug = SLUGS[system]
+        for scenario in results.scenarios:
+            found[f"{slug}.{scenario}.bytes"] = results.sent(system, scenario)
+            found[f"{slug}.{scenario}.server_cpu_s"] = results.seconds(system, scenario, "all")
+            found[f"{slug}.{scenario}.client_cpu_s"] = results.seconds(system, scenario, "client")
+            found[f"{slug}.{scenario}.fps"] = results.fps(system, scenario)
+        if system != OURS:
+            found[f"{slug}.key_to_paint_p50_ms"] = quantile(results.keys(system), 0.5)
+            found[f"{slug}.key_to_paint_p95_ms"] = quantile(results.keys(system), 0.95)
+            found[f"{slug}.wheel_to_paint_p50_ms"] = quantile(results.notches(system), 0.5)
+            found[f"{slug}.wheel_to_paint_p95_ms"] = quantile(results.notches(system), 0.95)
+            found[f"{slug}.scroll_fps"] = results.scroll_fps(system)
+    return {name: value for name, value in found.items() if value is not None}

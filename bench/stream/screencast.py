@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from playwright.async_api import BrowserContext, CDPSession, Error, Page, Playwright
 
 from bench.stream.processes import Meter, browser_of, now, started_as_root
-from bench.stream.script import HEIGHT, NOTCH, WIDTH, Spot, Subject, Taken
-from bench.stream.viewing import closed
+from bench.stream.script import HEIGHT, NOTCH, WIDTH, Area, Seen, Spot, Subject, Taken
+from bench.stream.viewing import closed, glide
 from renderer.chromium.find import find_chromium
 from renderer.chromium.flags import BASE
 
@@ -41,7 +41,7 @@ async def browser(playwright: Playwright, folder: Path) -> AsyncIterator[tuple[B
         page = context.pages[0] if context.pages else await context.new_page()
         session = await context.new_cdp_session(page)
         await session.send("Emulation.setDeviceMetricsOverride", _METRICS)
-        pid = browser_of(profile)
+        pid = browser_of(f"--user-data-dir={profile}")
         yield context, pid
     finally:
         await closed(context)
@@ -51,7 +51,7 @@ _METRICS = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 0, "mobile": 
 
 
 class Screencast:
-    """One format of it. ``origins``: of the apps themselves, by name."""
+    """One format of it. ``origins``: of the apps themselves, by name. Its viewer is this program: a frame counts when it arrives here."""
 
     def __init__(self, kind: str, context: BrowserContext, pid: int, origins: dict[str, str]) -> None:
         self.name = f"screencast {kind}"
@@ -61,79 +61,132 @@ class Screencast:
         self._origins = origins
         self._page: Page | None = None
         self._cdp: CDPSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._taken = Taken()
-        self._opened: float | None = None
-        self._key: float | None = None
-        self._tasks: set[Any] = set()
+        self._seen = Seen()
+        self._what = ""
+        self._waiting: float | None = None
+        self._held = False
 
     async def open(self, subject: Subject, run: str) -> None:
         """See :class:`bench.stream.script.System`."""
         self._page = await self._context.new_page()
         self._cdp = await self._context.new_cdp_session(self._page)
         await self._cdp.send("Emulation.setDeviceMetricsOverride", _METRICS)
-        self._taken, self._key, self._opened = Taken(), None, now()
+        self._taken = Taken()
         self._cdp.on("Page.screencastFrame", self._frame_came)
         await self._cdp.send("Page.startScreencast", {**self._options, "maxFramesInFlight": 2, "sendLastFrame": True})
-        await self._page.goto(f"{self._origins[subject.name]}{subject.address(run)}", wait_until="commit")
+        await self._page.goto(f"{self._origins[subject.app]}{subject.address(run)}", wait_until="domcontentloaded")
+
+    async def ready(self) -> None:
+        """See :class:`bench.stream.script.System`: its page is opened by this program, which waited."""
 
     def _frame_came(self, event: dict[str, Any]) -> None:
-        assert self._cdp is not None
         task = asyncio.ensure_future(self._acknowledge(event["sessionId"]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         data = event["data"]
-        taken = self._taken
-        taken.bytes += len(data) * 3 // 4 - data[-2:].count("=")
-        taken.pictures += 1
-        if self._key is not None:
-            taken.keys.append(now() - self._key)
-            self._key = None
-        if self._opened is not None and len(data) > 20_000:  # the first that is not blank
-            taken.first_picture, self._opened = now() - self._opened, None
+        self._taken.bytes += len(data) * 3 // 4 - data[-2:].count("=")
+        self._taken.messages += 1
+        if self._what == "motion":
+            self._seen.changes.append(now())
+        elif self._waiting is not None:
+            self._seen.delays.append(now() - self._waiting)
+            self._waiting = None
 
     async def _acknowledge(self, number: int) -> None:
-        assert self._cdp is not None
         with contextlib.suppress(Error):
-            await self._cdp.send("Page.screencastFrameAck", {"sessionId": number})
+            await self.cdp.send("Page.screencastFrameAck", {"sessionId": number})
+
+    @property
+    def cdp(self) -> CDPSession:
+        """The session with the open page."""
+        assert self._cdp is not None
+        return self._cdp
 
     async def _mouse(self, kind: str, spot: Spot, **more: Any) -> None:
-        assert self._cdp is not None
-        await self._cdp.send("Input.dispatchMouseEvent", {"type": kind, "x": spot.x, "y": spot.y, **more})
+        await self.cdp.send("Input.dispatchMouseEvent", {"type": kind, "x": spot.x, "y": spot.y, **more})
 
     async def click(self, spot: Spot) -> None:
         """See :class:`bench.stream.script.System`."""
-        await self._mouse("mouseMoved", spot)
-        await self._mouse("mousePressed", spot, button="left", buttons=1, clickCount=1)
-        await self._mouse("mouseReleased", spot, button="left", clickCount=1)
+        await self.hold(spot)
+        await self.release(spot)
 
-    async def press(self, character: str) -> None:
+    async def press(self, key: str) -> None:
         """See :class:`bench.stream.script.System`."""
-        assert self._cdp is not None
-        self._key = now()
-        await self._cdp.send("Input.dispatchKeyEvent", {"type": "keyDown", "key": character, "text": character})
-        await self._cdp.send("Input.dispatchKeyEvent", {"type": "keyUp", "key": character})
+        text = "\r" if key == "Enter" else key
+        self._acted()
+        await self.cdp.send("Input.dispatchKeyEvent", {"type": "keyDown", "key": key, "text": text})
+        await self.cdp.send("Input.dispatchKeyEvent", {"type": "keyUp", "key": key})
+
+    def _acted(self) -> None:
+        self._give_up()
+        self._waiting = now() if self._what in {"keys", "notches"} else None
+
+    def _give_up(self) -> None:
+        """An act that no frame came for until the next one counts with the time that it waited, and as late."""
+        if self._waiting is not None:
+            self._seen.delays.append(now() - self._waiting)
+            self._seen.late += 1
+            self._waiting = None
 
     async def aim(self, spot: Spot) -> None:
         """See :class:`bench.stream.script.System`."""
-        await self._mouse("mouseMoved", spot)
+        await self._mouse("mouseMoved", spot, **({"button": "left", "buttons": 1} if self._held else {}))
+
+    async def hold(self, spot: Spot) -> None:
+        """See :class:`bench.stream.script.System`."""
+        await self.aim(spot)
+        await self._mouse("mousePressed", spot, button="left", buttons=1, clickCount=1)
+        self._held = True
+
+    async def release(self, spot: Spot) -> None:
+        """See :class:`bench.stream.script.System`."""
+        await self._mouse("mouseReleased", spot, button="left", clickCount=1)
+        self._held = False
 
     async def notch(self, spot: Spot) -> None:
         """See :class:`bench.stream.script.System`."""
+        self._acted()
         await self._mouse("mouseWheel", spot, deltaX=0, deltaY=NOTCH)
+
+    async def glide(self, spot: Spot, distance: int, speed: int) -> None:
+        """See :class:`bench.stream.script.System`."""
+        self._seen.first = now()
+        await glide(self.cdp, spot.x, spot.y, distance, speed)
+        self._seen.last = now()
 
     async def target(self, subject: Subject) -> Spot:
         """See :class:`bench.stream.script.System`."""
         return subject.target
 
-    async def take(self, phase: str) -> Taken:
+    async def watch(self, what: str, areas: Sequence[Area]) -> None:
+        """See :class:`bench.stream.script.System`: a frame is only looked at by the clock, for that is when a viewer could begin to paint it."""
+        del areas
+        self._what, self._seen, self._waiting = what, Seen(), None
+
+    async def seen(self) -> Seen:
         """See :class:`bench.stream.script.System`."""
-        del phase
-        taken, self._taken, self._key = self._taken, Taken(), None
+        self._give_up()
+        self._what = ""
+        return self._seen
+
+    async def take(self) -> Taken:
+        """See :class:`bench.stream.script.System`."""
+        taken, self._taken = self._taken, Taken()
         return taken
 
-    def cpu(self) -> dict[str, float]:
+    def server(self) -> dict[str, float]:
         """See :class:`bench.stream.script.System`."""
         return self._meter.read()
+
+    def client(self) -> float | None:
+        """See :class:`bench.stream.script.System`: nothing is decoded, nothing is painted."""
+        return None
+
+    def memory(self) -> float | None:
+        """See :class:`bench.stream.script.System`."""
+        return self._meter.pss()["all"]
 
     async def address(self) -> str:
         """See :class:`bench.stream.script.System`."""

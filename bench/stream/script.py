@@ -1,22 +1,17 @@
-"""The script that every system is put through, and what is noted of it. Fixed windows of time, so that an idle picture costs each the same."""
+"""What every system can be asked to do, and how it is put through a scenario. Fixed windows of time, so that an idle picture costs each the same."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 WIDTH, HEIGHT = 1280, 800
-TEXT = "browser isolation 42"  # 20 characters
-NOTCHES = 40
 NOTCH = 120  # CSS pixels: one notch of a mouse wheel in Chromium, under X11 as well
-KEY_SECONDS = 0.15  # a fast typist; longer than any system takes for a key, so that each key has its own picture
-NOTCH_SECONDS = 0.06
-WINDOWS = {"load": 4.0, "type": 0.4, "scroll": 0.8, "click": 1.5}  # seconds of looking on after the last act of a phase
-PHASES = tuple(WINDOWS)
 LATE = 50  # times 0.2 seconds for what is late
-OURS, JPEG, PNG, VNC = "ours", "screencast jpeg", "screencast png", "noVNC"
+OURS, JPEG, PNG, VNC, XPRA = "ours", "screencast jpeg", "screencast png", "noVNC", "xpra"
+SYSTEMS = (OURS, JPEG, PNG, VNC, XPRA)
 
 
 @dataclass(frozen=True)
@@ -28,18 +23,28 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A page. ``path``: on its app, with ``{run}`` where the page wants to know the run.
+class Area:
+    """A rectangle of the page's viewport, CSS pixels."""
 
-    ``field``: to type into; ``middle``: to scroll at; ``target``: to click after scrolling, one of what ``targets`` (CSS) selects.
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A page. ``app``: which app serves it. ``path``: on its app, with ``{run}`` where the page wants to know the run.
+
+    The rest is found in the page before the first run, where its script needs it. ``field``: to type into; ``target``: to click after
+    scrolling, one of what ``targets`` (CSS) selects.
     """
 
-    name: str
+    app: str
     path: str
-    field: Spot
-    middle: Spot
-    target: Spot
-    targets: str
+    field: Spot = Spot(0, 0)
+    target: Spot = Spot(0, 0)
+    targets: str = ""
 
     def address(self, run: str) -> str:
         """Return the path for one run."""
@@ -48,21 +53,39 @@ class Subject:
 
 @dataclass
 class Taken:
-    """What a system sent since it was last asked. ``bytes``: payload to the viewer. ``keys``: milliseconds from a key to its picture."""
+    """What a system sent since it was last asked. ``bytes``: payload to the viewer. ``notes``: lines about frames, where they were asked for."""
 
     bytes: int = 0
-    pictures: int = 0
-    keys: list[float] = field(default_factory=list)
-    first_picture: float | None = None
+    messages: int = 0
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass
+class Seen:
+    """What was seen on the viewer's canvas. ``delays``: milliseconds from each act to its pixels. ``changes``: when the area changed.
+
+    ``first``, ``last``: when the wheel first and last turned; all times in milliseconds of one clock. ``late``: acts whose pixels were given up: their
+    delays are what they waited until then.
+    """
+
+    delays: list[float] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
+    first: float | None = None
+    last: float | None = None
+    late: int = 0
+
+
+@dataclass
 class Part:
-    """One phase of one run."""
+    """One phase of one run. ``server``: processor seconds of the serving side by kind of process, the sum as ``all``.
+
+    ``client``: of the viewer's browser; None where there is none. ``fps``: pictures a second, in phases that move.
+    """
 
     taken: Taken
-    cpu: dict[str, float]
+    server: dict[str, float]
+    client: float | None = None
+    fps: float | None = None
 
 
 class System(Protocol):
@@ -74,32 +97,67 @@ class System(Protocol):
         """Connect a viewer and begin to load the page. ``run``: names this run to the page."""
         ...
 
+    async def ready(self) -> None:
+        """Wait until the page is seen: on a busy machine that takes longer than the window for loading. Raises TimeoutError where it never is."""
+        ...
+
     async def click(self, spot: Spot) -> None:
         """Press and release the left button."""
         ...
 
-    async def press(self, character: str) -> None:
-        """Press and release a key."""
+    async def press(self, key: str) -> None:
+        """Press and release a key: a character or ``Enter``."""
         ...
 
     async def aim(self, spot: Spot) -> None:
         """Move the mouse."""
         ...
 
+    async def hold(self, spot: Spot) -> None:
+        """Press the left button and keep it down: moves drag."""
+        ...
+
+    async def release(self, spot: Spot) -> None:
+        """Let go of the left button."""
+        ...
+
     async def notch(self, spot: Spot) -> None:
         """Turn the wheel one notch down, where the mouse is."""
+        ...
+
+    async def glide(self, spot: Spot, distance: int, speed: int) -> None:
+        """Scroll down evenly, as with a trackpad: a wheel event for each picture of the screen. CSS pixels, and a second."""
         ...
 
     async def target(self, subject: Subject) -> Spot:
         """Return where what is to be clicked is after scrolling."""
         ...
 
-    async def take(self, phase: str) -> Taken:
+    async def watch(self, what: str, areas: Sequence[Area]) -> None:
+        """Begin to watch the viewer's canvas.
+
+        ``keys``: each key puts ink into the next of ``areas``. ``notches``: each turn of the wheel changes the area. ``motion``: when it changes.
+        """
+        ...
+
+    async def seen(self) -> Seen:
+        """Return what was seen, and watch no longer."""
+        ...
+
+    async def take(self) -> Taken:
         """Return what came since the last call."""
         ...
 
-    def cpu(self) -> dict[str, float]:
+    def server(self) -> dict[str, float]:
         """Return the processor seconds of the serving side so far, by kind of process."""
+        ...
+
+    def client(self) -> float | None:
+        """Return the processor seconds of the viewer's browser so far."""
+        ...
+
+    def memory(self) -> float | None:
+        """Return the memory of the serving side (PSS, megabytes)."""
         ...
 
     async def address(self) -> str:
@@ -111,47 +169,60 @@ class System(Protocol):
         ...
 
 
-async def perform(system: System, subject: Subject, run: str, arrived: Callable[[], Awaitable[bool]]) -> dict[str, Part]:
-    """Put one system through the script on one page; return what each phase took.
+@dataclass(frozen=True)
+class Phase:
+    """A part of a script. ``rest``: seconds of looking on after the act. ``motion``: an area whose pictures are counted meanwhile."""
+
+    name: str
+    act: Callable[[System, Subject], Awaitable[None]]
+    rest: float
+    motion: Area | None = None
+
+
+async def perform(
+    system: System, subject: Subject, phases: Sequence[Phase], run: str, load: float, arrived: Callable[[], Awaitable[bool]]
+) -> dict[str, Part]:
+    """Put one system through a script; return what each phase took. ``load``: seconds for loading the page, the first phase of each.
 
     ``arrived``: whether all of the script has reached the page; a busy machine gets more time for that. Raises TimeoutError where it never does.
     """
     parts: dict[str, Part] = {}
-    cpu = system.cpu()
+    server, client = system.server(), system.client()
 
-    async def end(phase: str) -> None:
-        nonlocal cpu
-        await asyncio.sleep(WINDOWS[phase])
-        if phase == PHASES[-1]:
-            await _in_time(arrived)
-        now = system.cpu()
-        parts[phase] = Part(await system.take(phase), {kind: round(now[kind] - cpu.get(kind, 0.0), 3) for kind in now})
-        cpu = now
+    async def end(name: str, rest: float, *, moving: float | None = None) -> None:
+        nonlocal server, client
+        await asyncio.sleep(rest)
+        if name == "load":
+            await system.ready()
+        fps = None
+        if moving is not None:
+            seconds = asyncio.get_running_loop().time() - moving
+            fps = round(len((await system.seen()).changes) / seconds, 1)
+        if phases and name == phases[-1].name:
+            await in_time(arrived)
+        now, now_client = system.server(), system.client()
+        used = {kind: round(now[kind] - server.get(kind, 0.0), 3) for kind in now}
+        used_client = None if now_client is None or client is None else round(now_client - client, 3)
+        parts[name] = Part(await system.take(), used, used_client, fps)
+        server, client = now, now_client
 
     try:
         await system.open(subject, run)
-        await end("load")
-        await system.click(subject.field)
-        await asyncio.sleep(0.5)
-        beat = _Beat(KEY_SECONDS)
-        for character in TEXT:
-            await beat.next()
-            await system.press(character)
-        await end("type")
-        await system.aim(subject.middle)
-        beat = _Beat(NOTCH_SECONDS)
-        for _ in range(NOTCHES):
-            await beat.next()
-            await system.notch(subject.middle)
-        await end("scroll")
-        await system.click(await system.target(subject))
-        await end("click")
+        await end("load", load)
+        for phase in phases:
+            started = None
+            if phase.motion is not None:
+                await system.watch("motion", [phase.motion])
+                started = asyncio.get_running_loop().time()
+            await phase.act(system, subject)
+            await end(phase.name, phase.rest, moving=started)
     finally:
         await system.close()
     return parts
 
 
-async def _in_time(arrived: Callable[[], Awaitable[bool]]) -> None:
+async def in_time(arrived: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something has arrived. Raises TimeoutError where it does not."""
     for _ in range(LATE):
         if await arrived():
             return
@@ -159,7 +230,7 @@ async def _in_time(arrived: Callable[[], Awaitable[bool]]) -> None:
     raise TimeoutError("the script did not arrive in the page")
 
 
-class _Beat:
+class Beat:
     """Even times, however long the acts between them take."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] | None = None) -> None:
