@@ -87,7 +87,7 @@ async def until_told(work: Any) -> None:
 
 @dataclass
 class Stage:
-    """What everything runs on. ``peers``: those that run here, by name."""
+    """What everything runs on. ``missing``: what cannot be measured, and why. ``peers``: those that run here, by name."""
 
     stack: AsyncExitStack
     folder: Path
@@ -96,6 +96,7 @@ class Stage:
     site: Site
     data: int
     origins: dict[str, str]
+    missing: list[str]
     peers: dict[str, System] = field(default_factory=dict)
 
 
@@ -108,6 +109,7 @@ async def run(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         with console.status("Starting …") as status:
             stage = await set_up(stack, photos="gallery" in names, film="video" in names, tell=status.update)
+            results.missing += stage.missing
             cast, pid = await stack.enter_async_context(screencast.browser(stage.playwright, stage.folder))
             text = await survey(cast, stage.origins, TEXT_PAGE, *_SOURCES["text"])
             rows = await survey(cast, stage.origins, ROWS_PAGE, *_SOURCES["data"])
@@ -125,7 +127,11 @@ async def run(options: argparse.Namespace) -> None:
             await first_frames(stage, product, results)
             await together(stage, product, place, results)
         lines: list[str] = []
-        todo = [scenario for scenario in scenarios(text, rows) if scenario.name in names]
+        todo = [
+            scenario
+            for scenario in scenarios(text, rows)
+            if scenario.name in names and not (scenario.name == "video" and stage.missing)
+        ]
         for number in range(options.rounds):
             async with contextlib.AsyncExitStack() as session:
                 if product:
@@ -158,13 +164,17 @@ async def set_up(stack: AsyncExitStack, *, photos: bool, film: bool, tell: Calla
     tell("Making pictures …")
     for number in range(pictures.PHOTOS if photos else 0):
         content[f"/photo/{number}.jpg"] = (await asyncio.to_thread(pictures.photo, number), "image/jpeg")
+    missing = []
     if film:
-        content["/film.webm"] = (await asyncio.to_thread(pictures.film), "video/webm")
+        try:
+            content["/film.webm"] = (await asyncio.to_thread(pictures.film), "video/webm")
+        except MissingError as error:
+            missing.append(f"video: {error}")
     tell("Starting the browsers …")
     data = stack.enter_context(_datasette(folder))
     origins = {"site": f"http://127.0.0.1:{site.port}", "data": f"http://127.0.0.1:{data}"}
     playwright = await stack.enter_async_context(async_playwright())
-    return Stage(stack, folder, playwright, await stack.enter_async_context(viewers(playwright)), site, data, origins)
+    return Stage(stack, folder, playwright, await stack.enter_async_context(viewers(playwright)), site, data, origins, missing)
 
 
 async def _screens(stage: Stage, wanted: Sequence[str], results: Results) -> None:
