@@ -11,10 +11,12 @@ from concurrent.futures import Executor
 
 from playwright.async_api import BrowserContext, CDPSession, Error, Page
 
+from renderer.capture.share import Share
 from renderer.cdp import Tasks
 from renderer.chromium import priority, processes
 from renderer.chromium.egress import EgressError, present_credentials
 from renderer.chromium.launch import Chromium, LaunchError, kill
+from renderer.chromium.screens import Screens
 from renderer.input.validate import Controls
 from renderer.location import split_address
 from renderer.page import Tab
@@ -42,14 +44,15 @@ class Lease:
         controls: Controls,
         workers: Executor,
         encoders: Executor,
+        share: Share,
         ended: Callable[[Lease, LeaseCode], None],
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.name = name
         self.chromium = chromium
         self.controls = controls
-        self.scale = chromium.scale
-        self.workers, self.encoders = workers, encoders
+        self.workers, self.encoders, self.share = workers, encoders, share
+        self.screens = Screens()
         self.tabs: dict[str, Tab] = {}
         self.last_seen = time.monotonic()  # when a viewer or a router last showed interest
         self.over = False

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from renderer.capture.share import FairShare
 from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, children
-from renderer.chromium.pool import Pool
+from renderer.chromium.pool import WARM_SCALE, Pool
 from renderer.chromium.processes import available_memory, take_census
 from renderer.input.validate import Controls
 from renderer.lease import Lease
@@ -72,6 +73,7 @@ class Node:
         self._ending: set[asyncio.Task[None]] = set()
         self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "picture")
         self._encoders = ThreadPoolExecutor(ENCODERS, "encoder")
+        self._fair = FairShare(os.cpu_count() or 1)
         self._listeners: set[Callable[[FromNode], None]] = set()
         self._last_status: NodeStatus | None = None
         self._pool = Pool(engine, warm, self._changed, self._may_warm)
@@ -173,9 +175,18 @@ class Node:
     async def _start(self, order: StartLease) -> LeaseReport:
         egress = order.egress
         try:
-            chromium = await self._pool.take(Proxy(egress.host, egress.port, egress.spki), order.scale)
+            chromium = await self._pool.take(Proxy(egress.host, egress.port, egress.spki), WARM_SCALE)
             controls = Controls.of(order.controls)
-            lease = Lease(order.lease, chromium, controls, self._workers, self._encoders, self._lease_ended, self._limits)
+            lease = Lease(
+                order.lease,
+                chromium,
+                controls,
+                self._workers,
+                self._encoders,
+                self._fair.join(),
+                self._lease_ended,
+                self._limits,
+            )
             try:
                 await lease.start(egress)
             except BaseException:

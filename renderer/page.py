@@ -11,8 +11,10 @@ from typing import Protocol
 from playwright.async_api import Error, Page
 
 from renderer.capture.pump import FramePump
+from renderer.capture.share import Share
 from renderer.cdp import Cdp, Steady, Tasks
 from renderer.chromium.closing import close_page
+from renderer.chromium.screens import NATIVE, Screens
 from renderer.find import Finder
 from renderer.input.dispatch import Dispatcher
 from renderer.input.validate import Controls, Verdict
@@ -74,9 +76,10 @@ class TabHost(Protocol):
     """What a tab needs of its lease."""
 
     controls: Controls
-    scale: int
     workers: Executor
     encoders: Executor
+    share: Share
+    screens: Screens
 
     async def new_page(self) -> Page:
         """Make an empty page in the session's context."""
@@ -97,8 +100,9 @@ class Tab:
         self.last_seen = time.monotonic()  # when a viewer was last attached
         self.last_input = 0.0
         self.opened: dict[str, Opened] = {}  # windows it opened that no viewer has taken yet
-        self._size = (1280, 800)
+        self._size = (1280, 800, NATIVE)  # CSS pixels, and their scale
         self._touch = False  # whether its people work by finger
+        self._video = False  # whether the viewer plays film
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
         self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
@@ -113,6 +117,7 @@ class Tab:
         self._finding = asyncio.Lock()
         self.dispatcher: Dispatcher | None = None
         self.pump: FramePump | None = None
+        self._scale = NATIVE  # of the screen the page's window is on
         self._wired = asyncio.Event()
         self._asked = time.monotonic()  # when the page was last asked for a sign of life
         self._asking = False
@@ -125,7 +130,7 @@ class Tab:
     async def _wire(self, page: Page) -> None:
         cdp: Cdp = Steady(await page.context.new_cdp_session(page))
         dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy)
-        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.scale)
+        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.share)
         await self.observer.start(cdp)
         await dispatcher.start()
         await dispatcher.by_finger(self._touch)  # before it has an address: pages ask when they begin
@@ -145,9 +150,10 @@ class Tab:
         if self.viewer is not None:
             self.viewer.close(CloseCode.REPLACED)
         self.viewer = viewer
-        self._size = (hello.width, hello.height)
+        self._size = (hello.width, hello.height, hello.scale)
         self._touch = hello.touch
-        viewer.send(Ready(self.name, hello.width, hello.height, self.host.scale, resumed))
+        self._video = hello.video
+        viewer.send(Ready(self.name, hello.width, hello.height, hello.scale, resumed))
         for message in self.observer.state():
             viewer.send(message)
         for opened in self.opened.values():
@@ -162,15 +168,19 @@ class Tab:
         self.dispatcher.mac = mac
         await self.dispatcher.by_finger(self._touch)
         await self._resize()
-        await self.pump.attach(viewer.send, viewer.has_room, viewer.rules.sent)
+        viewer.pace.bandwidth = self.host.controls.bandwidth
+        await self.pump.attach(viewer, viewer.rules.sent, video=self._video, watermark=self.host.controls.watermark)
 
     async def _resize(self) -> None:
-        width, height = self._size
+        width, height, scale = self._size
+        if scale != self._scale:
+            await self.host.screens.place(self.observer.cdp, scale)
+            self._scale = scale
         await self.observer.cdp.send(
             "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": False}
         )
         if self.pump is not None:
-            self.pump.expect(self._size)
+            self.pump.expect((width, height), scale)
 
     def detach(self, viewer: Viewer) -> None:
         """Let go of a viewer whose connection is gone."""
@@ -207,17 +217,21 @@ class Tab:
             return
         match message:
             case Ack():
+                viewer.acknowledged(message)
                 if self.pump is not None:
                     self.pump.wake()
             case Pointer() | Wheel() | Touch() | Key() | Text() | Composition() | Paste() | CopyRequest():
                 self.last_input = time.monotonic()
+                if self.pump is not None:
+                    self.pump.touched()
                 if self.dispatcher is not None and not self.dispatcher.put(message):
                     log.info("input.dropped", extra={"type": type(message).__name__})
             case Focus(_, visible):
                 self.tasks.start(self._focus(viewer, visible=visible))
-            case Refresh():
+            case Refresh(video):
+                self._video = video
                 if self.pump is not None:
-                    self.pump.refresh()
+                    self.pump.refresh(video=video)
             case DialogReply(number, accept, text):
                 self.tasks.start(self.observer.answer_dialog(number, accept=accept, text=text))
             case SelectReply(number, values):
@@ -237,11 +251,11 @@ class Tab:
         await self._wired.wait()
         cdp = self.observer.cdp
         match message:
-            case Resize(width, height, _):
+            case Resize(width, height, scale):
                 # A storm of sizes ends in the last one: earlier ones only wait their turn here.
-                self._size = (width, height)
+                self._size = (width, height, scale)
                 await asyncio.sleep(0.03)
-                if self._size == (width, height):
+                if self._size == (width, height, scale):
                     await self._resize()
             case Navigate(path):
                 if not await self._unstick(viewer.origin + path):

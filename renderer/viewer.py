@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from renderer.capture.pump import MAX_UNACKED
+from renderer.capture.pace import Pace
 from renderer.input.validate import InputGate
 from renderer.wire.fields import WireError
-from renderer.wire.messages import CloseCode, Closed, FromRenderer
+from renderer.wire.messages import Ack, CloseCode, Closed, Frame, FromRenderer
 from renderer.wire.session import Phase, StreamRules
 
 
@@ -18,6 +19,7 @@ class Viewer:
         self.origin = origin
         self.rules = rules
         self.gate = InputGate()
+        self.pace = Pace()
         self.visible = True
         self._emit = emit
 
@@ -34,12 +36,18 @@ class Viewer:
             self.rules.from_renderer(message)
         except WireError as problem:
             raise AssertionError("the node spoke out of turn") from problem
+        if isinstance(message, Frame):
+            self.pace.sent(message.seq, sum(len(paint.data) for paint in message.paints), time.monotonic())
         self._emit(message)
 
     def close(self, code: CloseCode) -> None:
         """Say the last word."""
         self.send(Closed(code))
 
-    def has_room(self) -> bool:
-        """Whether another frame may be sent now."""
-        return self.visible and self.rules.phase is Phase.OPEN and self.rules.unacked < MAX_UNACKED
+    def acknowledged(self, message: Ack) -> None:
+        """Note that it has drawn a frame."""
+        self.pace.acknowledged(message.seq, time.monotonic())
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until another frame may be sent (0: now); None: not before it says something."""
+        return self.pace.wait(now) if self.visible and self.rules.phase is Phase.OPEN else None

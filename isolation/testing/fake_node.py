@@ -41,10 +41,10 @@ TILE = 128  # pixels a side of the tiles a picture is cut into
 Script = Callable[["FakePage", m.ToRenderer], Awaitable[None]]
 
 
-def whole(seq: int, picture: Any) -> m.Frame:
+def whole(seq: int, picture: Any, scale: int = 100) -> m.Frame:
     """Return a whole frame of a picture (height × width × 3, uint8), cut into lossless tiles as a real node cuts it."""
     height, width, _ = picture.shape
-    return m.Frame(seq, width, height, True, (), paints(picture, 0, 0, width, height))
+    return m.Frame(seq, width, height, True, (), paints(picture, 0, 0, width, height), (), scale)
 
 
 def paints(picture: Any, left: int, top: int, width: int, height: int) -> tuple[m.Paint, ...]:
@@ -89,7 +89,8 @@ class FakePage:
     async def show(self, picture: Any) -> None:
         """Send a picture as a whole frame."""
         self.seq += 1
-        await self.send(whole(self.seq, picture))
+        scale = next((it.scale for it in reversed(self.received) if isinstance(it, (m.Hello, m.Resize))), 100)
+        await self.send(whole(self.seq, picture, scale))
 
     def of(self, kind: type) -> list[Any]:
         """Return the messages of one kind received so far."""

@@ -1,6 +1,7 @@
 """Frames for one viewer: what it has been shown, what it should see, and the step between the two.
 
-Lossless, except where a region keeps changing: there pictures go lossy while they move and are sent again, lossless, when they rest.
+Lossless, except where a region keeps changing: there pictures go lossy while they move (as film where the viewer can play it) and are sent
+again, lossless, when they rest.
 """
 
 from __future__ import annotations
@@ -14,49 +15,34 @@ import imagecodecs
 import numpy as np
 
 from renderer.capture.damage import MAX_PAINTED, TILE, Plan, painted, plan, uncovered
-from renderer.capture.surface import Cells, Rect, Rgb, Surface, bounds, cover
-from renderer.wire.messages import Copy, Encoding, Frame, Paint
+from renderer.capture.film import Film
+from renderer.capture.kept import Kept
+from renderer.capture.surface import Cells, Rect, Surface, bounds, components, cover
+from renderer.wire.frames import MAX_COVER
+from renderer.wire.messages import Copy, Encoding, Frame, Keep, Paint
 
 # ---------------------------------------------------------------- limits
 HEAT_SECONDS = 1.0  # a tile's count of repaints halves about this often
 HOT = 7.0  # repaints within that time: faster than a blinking caret, a typed text or a clock
+HOT_LARGE = 3.5  # for what changes together over a large area: each of its lossless pictures costs a tenth of a second
 HOT_TILES = 24  # tiles (about 150 × 150 pixels): smaller pictures are cheap lossless
-REST_SECONDS = 0.2  # a picture that has rested this long is sent again, lossless
+LARGE_TILES = 100  # tiles (about 320 × 320 pixels)
+FILM_SHARE = 0.5  # of a rectangle's tiles that must move for it to go as film: what stands still among them is blurred with them
+FILM_STAY = 0.4  # of a running film that must still move for it to stay in its place
+FILM_SECONDS = 0.5  # between two places of the film: each costs a key frame
+REST_SECONDS = 0.15  # a picture that has rested this long is sent again, lossless
 LOSSY_QUALITY = 60.0  # WebP quality of moving pictures
 LOSSLESS_METHOD = 1  # of 0 to 6: the same bytes as the default of 4 within half a percent, for a fifth of its time on a strip of text (7 ms, 32)
 BANDS = 2  # pieces of a large picture, encoded side by side: one per encoder of the node; each costs a little more than its share of the bytes
 BAND_AREA = 256 * 1024  # pixels from which bands are worth it
 
 
-class BadFrameError(Exception):
-    """Chromium sent something that is not a picture of the announced kind."""
-
-
-def decode_png(data: bytes, largest: int) -> Surface:
-    """Decode a screencast frame. Its size is read first: a picture larger than ``largest`` on a side is not decoded. Raises :class:`BadFrameError`."""
-    # Width and height of a PNG stand at a fixed place; the decoder would allocate whatever they claim.
-    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or not (1 <= width <= largest and 1 <= height <= largest):
-        raise BadFrameError("not a PNG, or too large")
-    try:
-        pixels = imagecodecs.png_decode(data)
-    except Exception as problem:  # each codec has its own error class, without a common parent
-        raise BadFrameError("undecodable PNG") from problem
-    if pixels.dtype != np.uint8 or pixels.shape[:2] != (height, width):
-        raise BadFrameError("PNG of an unexpected kind")
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    elif pixels.shape[2] == 2:
-        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    return Surface.of(np.ascontiguousarray(pixels[:, :, :3]))
-
-
-def encode_rect(rgb: Rgb, rect: Rect, *, lossy: bool) -> Paint:
+def encode_rect(surface: Surface, rect: Rect, *, lossy: bool) -> Paint:
     """Encode one rectangle: one colour as a fill, else WebP."""
-    pixels = np.ascontiguousarray(rgb[rect.y : rect.bottom, rect.x : rect.right])
-    first = pixels[0, 0]
-    if (pixels == first).all():
-        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.FILL, first.tobytes())
+    words = surface.words[rect.y : rect.bottom, rect.x : rect.right]
+    pixels = surface.pixels(rect)
+    if (words == words[0, 0]).all():
+        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.FILL, pixels[0, 0].tobytes())
     if lossy:
         data = imagecodecs.webp_encode(pixels, level=LOSSY_QUALITY, lossless=False, method=0)
         return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.WEBP_LOSSY, bytes(data))
@@ -71,35 +57,43 @@ class _Job:
 
 
 class Composer:
-    """Makes the frames of one viewer. Not for several threads at once; ``pool`` encodes large pictures in parallel; ``sent``: the last frame's number."""
+    """Makes the frames of one viewer. Not for several threads at once.
 
-    def __init__(self, pool: Executor | None = None, sent: int = 0) -> None:
+    ``pool`` encodes large pictures in parallel; ``sent``: the last frame's number; ``video``: the viewer can play film.
+    """
+
+    def __init__(self, pool: Executor | None = None, sent: int = 0, *, video: bool = False) -> None:
         self._pool = pool
+        self._video = video
         self._shown: Surface | None = None
         self._seq = sent
         self._heat = np.zeros((0, 0))
         self._heated_at = 0.0
         self._lossy: Cells = np.zeros((0, 0), np.bool_)
         self._painted_at = np.zeros((0, 0))
+        self._kept = Kept(TILE)
+        self._film: Film | None = None
+        self._filmed_at = 0.0  # when it was put in its place
 
     @property
-    def unsettled(self) -> bool:
-        """Whether lossy pixels wait to become lossless: then :meth:`step` wants to be called again within ``REST_SECONDS``."""
-        return bool(self._lossy.any())
+    def rests_at(self) -> float | None:
+        """When lossy pixels that rest until then become lossless: :meth:`step` wants to be called again then. None: there are none."""
+        return float(self._painted_at[self._lossy].min()) + REST_SECONDS if self._lossy.any() else None
 
     @property
     def moving(self) -> bool:
         """Whether a region is in motion mode now."""
-        return int(np.count_nonzero(self._heat > HOT)) >= HOT_TILES
+        return bool(self._hot(np.ones_like(self._lossy)).any())
 
-    def forget(self) -> None:
-        """Forget what was shown: the next frame is a whole one."""
+    def forget(self, *, video: bool) -> None:
+        """Forget what was shown: the next frame is a whole one. ``video``: whether the viewer can (still) play film."""
         self._shown = None
+        self._video = video
 
     def step(self, surface: Surface, now: float) -> Frame | None:
         """Return the frame that brings the viewer to ``surface`` (None: nothing to send). ``now``: monotonic seconds."""
         shown = self._shown
-        if shown is None or shown.size != surface.size:
+        if shown is None or shown.size != surface.size or shown.scale != surface.scale:
             return self._whole(surface, now)
         found = plan(shown, surface)
         damage = found.damage if found is not None else np.zeros_like(self._lossy)
@@ -111,20 +105,36 @@ class Composer:
         restless = damage & ~uncovered(copies, damage.shape)
         self._heat[restless] += 1.0
         self._painted_at[damage] = now
-        hot = (self._heat > HOT) & restless
-        if int(np.count_nonzero(hot)) < HOT_TILES:
-            hot = np.zeros_like(damage)
+        hot = self._hot(restless)
+        paints: list[Paint] = []
+        filmed = self._filmed(hot, surface, now)
+        if filmed is not None and self._film is not None:
+            rect = self._film.rect
+            paints.append(Paint(rect.x, rect.y, rect.width, rect.height, Encoding.VIDEO, self._film.encode(surface)))
+            self._painted_at[filmed] = now
+            damage = damage & ~filmed
+            hot = hot & ~filmed
         rested = self._lossy & ~damage & (now - self._painted_at >= REST_SECONDS)
-        jobs = self._jobs(found, surface, damage & ~hot, hot, rested)
-        if not jobs and not copies:
-            self._shown = surface
-            return None
+        cold = damage & ~hot
+        keeps, recalls, recalled = self._remember(shown, surface, copies, cold, filmed, hot)
+        self._heat[recalled & restless] -= 1.0  # what comes again and again is cheap as it is
+        jobs = self._jobs(found, surface, cold & ~recalled, hot, rested)
         self._lossy &= ~rested
         # A cold tile is painted by its differing pixels alone; if it was blurred it is now painted whole, see _jobs.
-        self._lossy &= ~(damage & ~hot)
+        self._lossy &= ~cold
         self._lossy |= hot
+        if filmed is not None:
+            self._lossy |= filmed
         self._shown = surface
-        return self._frame(surface, copies, jobs, whole=False)
+        paints += recalls
+        if not jobs and not copies and not paints:
+            return None
+        if (
+            sum(p.width * p.height for p in paints) + sum(job.rect.area for job in jobs)
+            > MAX_COVER * surface.width * surface.height
+        ):
+            return self._whole(surface, now)
+        return self._frame(surface, copies, jobs, keeps, paints)
 
     def _whole(self, surface: Surface, now: float) -> Frame:
         rows, columns = -(-surface.height // TILE), -(-surface.width // TILE)
@@ -133,11 +143,65 @@ class Composer:
         self._painted_at = np.zeros((rows, columns))
         self._heated_at = now
         self._shown = surface
+        self._film = None
+        self._kept.reset()
         return self._frame(surface, (), [_Job(Rect(0, 0, surface.width, surface.height), lossy=False)], whole=True)
 
     def _cool(self, now: float) -> None:
         self._heat *= math.exp(-max(0.0, now - self._heated_at) / HEAT_SECONDS)
         self._heated_at = now
+
+    def _hot(self, among: Cells) -> Cells:
+        """Return the tiles in motion mode: those that changed often, or fairly often as part of something large; too few are none."""
+        hot: Cells = (self._heat > HOT_LARGE) & among
+        if int(np.count_nonzero(hot)) < LARGE_TILES:
+            hot = (self._heat > HOT) & among
+        if int(np.count_nonzero(hot)) < HOT_TILES:
+            return np.zeros_like(hot)
+        return hot
+
+    def _filmed(self, hot: Cells, surface: Surface, now: float) -> Cells | None:
+        """Return the tiles that go as film in this frame, after (re)placing the film (None: none do). ``hot``: in motion mode and changed."""
+        if not self._video:
+            return None
+        moving = self._hot(np.ones_like(hot))
+        if not moving.any():
+            self._film = None
+            return None
+        box = max(components(moving), key=lambda found: found.area)
+        running = self._running()
+        stays = running is not None and running.union(box) == running and box.area >= running.area * FILM_STAY
+        if not stays and (running is None or now - self._filmed_at >= FILM_SECONDS):
+            share = int(np.count_nonzero(moving[box.y : box.bottom, box.x : box.right]))
+            if share < HOT_TILES or share < box.area * FILM_SHARE:
+                self._film = None
+                return None
+            self._film, self._filmed_at = Film(box.scaled(TILE, TILE, surface.width, surface.height)), now
+            running = box
+        if running is None:
+            return None
+        block: Cells = np.zeros_like(hot)
+        block[running.y : running.bottom, running.x : running.right] = True
+        return block if (hot & block).any() else None
+
+    def _running(self) -> Rect | None:
+        """Return where the film is, in tiles."""
+        if self._film is None:
+            return None
+        place = self._film.rect
+        return Rect(place.x // TILE, place.y // TILE, -(-place.width // TILE), -(-place.height // TILE))
+
+    def _remember(
+        self, shown: Surface, surface: Surface, copies: tuple[Copy, ...], cold: Cells, filmed: Cells | None, hot: Cells
+    ) -> tuple[list[Keep], list[Paint], Cells]:
+        moving = hot if filmed is None else hot | filmed
+        if moving.any():
+            self._kept.unknown(moving)
+        if copies:
+            # What scrolls is where a reference would cost as much as the strip that comes into view; and tiles no longer fall on tiles.
+            self._kept.moved()
+            return [], [], np.zeros_like(cold)
+        return self._kept.change(shown, surface, cold, ~self._lossy)
 
     def _carry_blur(self, copies: Iterable[Copy], now: float) -> None:
         if not self._lossy.any():
@@ -167,13 +231,31 @@ class Composer:
             boxes = [bounds(tiles)]
         return [rect.scaled(TILE, TILE, surface.width, surface.height) for rect in boxes]
 
-    def _frame(self, surface: Surface, copies: tuple[Copy, ...], jobs: list[_Job], *, whole: bool) -> Frame:
+    def _frame(
+        self,
+        surface: Surface,
+        copies: tuple[Copy, ...],
+        jobs: list[_Job],
+        keeps: Iterable[Keep] = (),
+        first: Iterable[Paint] = (),
+        *,
+        whole: bool = False,
+    ) -> Frame:
         self._seq += 1
         pieces = [piece for job in jobs for piece in _bands(job)]
-        run: Callable[[_Job], Paint] = lambda job: encode_rect(surface.rgb, job.rect, lossy=job.lossy)  # noqa: E731
+        run: Callable[[_Job], Paint] = lambda job: encode_rect(surface, job.rect, lossy=job.lossy)  # noqa: E731
         parallel = self._pool is not None and len(pieces) > 1 and sum(p.rect.area for p in pieces) >= BAND_AREA
         paints = self._pool.map(run, pieces) if parallel and self._pool is not None else map(run, pieces)
-        return Frame(self._seq, surface.width, surface.height, whole, copies, tuple(paints))
+        return Frame(
+            self._seq,
+            surface.width,
+            surface.height,
+            whole,
+            copies,
+            (*first, *paints),
+            tuple(keeps),
+            surface.scale,
+        )
 
 
 def _bands(job: _Job) -> list[_Job]:

@@ -35,8 +35,15 @@ class Plan:
 
 def plan(old: Surface, new: Surface) -> Plan | None:
     """Compare two surfaces of one size. None: they are equal."""
-    different = old.words != new.words
-    tiles = any_in_cells(different, TILE, TILE)
+    if new is old:
+        return None
+    top, bottom = new.band(old)
+    top -= top % TILE
+    different = np.zeros(new.words.shape, np.bool_)
+    tiles: Cells = np.zeros((-(-new.height // TILE), -(-new.width // TILE)), np.bool_)
+    if top < bottom:
+        np.not_equal(old.words[top:bottom], new.words[top:bottom], out=different[top:bottom])
+        tiles[top // TILE : -(-bottom // TILE)] = any_in_cells(different[top:bottom], TILE, TILE)
     if not tiles.any():
         return None
     copies: list[Copy] = []

@@ -11,49 +11,66 @@ import base64
 import binascii
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import NamedTuple, Protocol
 
-from renderer.capture.compose import REST_SECONDS, BadFrameError, Composer, decode_png
+from renderer.capture.compose import Composer
+from renderer.capture.picture import BadFrameError, Decoder
+from renderer.capture.share import Share
 from renderer.capture.surface import Surface
+from renderer.capture.watermark import Watermark
 from renderer.cdp import Cdp, Event, Tasks
 from renderer.wire.frames import MAX_SIDE
 from renderer.wire.messages import Frame
 
 # ---------------------------------------------------------------- limits
-MAX_UNACKED = 2  # frames under way to a viewer: one on the wire while one is drawn
 MIN_INTERVAL = (
     1 / 30
-)  # seconds between acknowledgements to Chromium: 30 pictures a second; encoding PNGs faster burns a core for nothing
+)  # seconds between acknowledgements to Chromium, on average: encoding more PNGs a second burns a core for nothing
 MAX_FRAMES_IN_FLIGHT = 2
 EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Then twice as long, and so on:
 EXPECT_TIMES = 6  # a busy machine takes longer, and starting anew throws away what is under way. After 9 s the page has hung
+PROMPT_SECONDS = 0.3  # after input, a picture is likely its answer
 
 log = logging.getLogger("renderer.capture")
+
+
+class Audience(Protocol):
+    """Who looks: :class:`renderer.viewer.Viewer`."""
+
+    def send(self, message: Frame) -> None:
+        """Send a frame."""
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until another frame may be sent (0: now); None: not before :meth:`FramePump.wake`."""
+        ...
 
 
 class FramePump:
     """Frames of one page for at most one viewer at a time. ``workers`` decode and compare; ``encoders`` encode large pictures."""
 
-    def __init__(self, cdp: Cdp, tasks: Tasks, workers: Executor, encoders: Executor, scale: int) -> None:
-        """``scale``: device pixels per CSS pixel in hundredths."""
+    def __init__(self, cdp: Cdp, tasks: Tasks, workers: Executor, encoders: Executor, share: Share) -> None:
         self._cdp = cdp
-        self._scale = scale
         self._tasks = tasks
         self._workers, self._encoders = workers, encoders
+        self._share = share
         self._wake = asyncio.Event()
-        self._sink: Callable[[Frame], None] | None = None
-        self._room: Callable[[], bool] = lambda: False
+        self._audience: Audience | None = None
         self._composer = Composer(encoders)
-        self._newest: str | None = None
+        self._decoder = Decoder(MAX_SIDE)
+        self._watermark: Watermark | None = None
+        self._newest: _Picture | None = None
         self._surface: Surface | None = None
         self._repeat = False
-        self._stepping = False
+        self._video = False
         self._casting = False
         self._acked_at = 0.0
+        self._touched_at = 0.0
+        self._stepping = False
         self._came = 0  # frames so far, but squeezed ones
         self._cast_size: tuple[int, int] | None = None  # of the newest frame, CSS pixels
         self._wanted: tuple[int, int] | None = None
+        self._scales = (100, 100)  # device pixels per CSS pixel in hundredths: now, and before that
         self._expecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,16 +78,22 @@ class FramePump:
         self._cdp.on("Page.screencastFrame", self._frame_came)
         self._tasks.start(self._run())
 
-    async def attach(self, sink: Callable[[Frame], None], room: Callable[[], bool], sent: int) -> None:
-        """Send frames to ``sink`` while ``room()``, counting on from ``sent``. The first is a whole one."""
-        self._composer = Composer(self._encoders, sent)
-        self._sink, self._room = sink, room
+    async def attach(self, audience: Audience, sent: int, *, video: bool, watermark: str = "") -> None:
+        """Send frames to ``audience`` when it has room, counting on from ``sent``. The first is a whole one.
+
+        ``video``: it can play film. ``watermark``: what is burnt into every picture.
+        """
+        self._composer = Composer(self._encoders, sent, video=video)
+        self._decoder = Decoder(MAX_SIDE)
+        self._watermark = Watermark(watermark) if watermark else None
+        self._audience = audience
         self._surface = self._newest = None
+        self._repeat = False
         await self.show()
 
     async def show(self) -> None:
         """Start the screencast (again): the viewer is looking."""
-        if self._sink is None:
+        if self._audience is None:
             return
         await self._stop_cast()
         self._casting = True
@@ -78,12 +101,15 @@ class FramePump:
             "Page.startScreencast", {"format": "png", "maxFramesInFlight": MAX_FRAMES_IN_FLIGHT, "sendLastFrame": True}
         )
 
-    def expect(self, size: tuple[int, int] | None = None) -> None:
-        """Expect a picture soon: the page was resized to ``size`` (CSS pixels), or has loaded. When none comes the screencast is started anew, which always brings one.
+    def expect(self, size: tuple[int, int] | None = None, scale: int = 100) -> None:
+        """Expect a picture soon: the page was resized to ``size`` (CSS pixels), or has loaded.
 
-        Measured with Chromium 156: after one resize in thirty no frame of the new size ever came.
+        When none comes the screencast is started anew, which always brings one.
         """
-        self._wanted = size or self._wanted
+        if size is not None:
+            self._wanted = size
+            if scale != self._scales[0]:
+                self._scales = (scale, self._scales[0])
         if self._expecting is None or self._expecting.done():
             self._expecting = self._tasks.start(self._insist())
 
@@ -91,9 +117,16 @@ class FramePump:
         seen = self._came
         for attempt in range(EXPECT_TIMES):
             await asyncio.sleep(EXPECT_SECONDS * 2**attempt)
-            if not self._casting or (self._came != seen and self._wanted in {None, self._cast_size}):
+            if not self._casting or (self._came != seen and self._arrived()):
                 return
             await self.show()
+
+    def _arrived(self) -> bool:
+        """Whether the newest picture is of the wanted size. Chromium rounds it up to whole device pixels."""
+        if self._wanted is None or self._cast_size is None:
+            return self._wanted is None
+        room = 1 + 100 / self._scales[0]
+        return all(0 <= came - wanted + 0.01 < room for came, wanted in zip(self._cast_size, self._wanted, strict=True))
 
     async def hide(self) -> None:
         """Stop the screencast: nobody is looking, Chromium need not draw for us."""
@@ -101,8 +134,10 @@ class FramePump:
 
     async def detach(self) -> None:
         """Forget the viewer, who has gone."""
-        self._sink = None
+        self._audience = None
         self._surface = self._newest = None
+        self._decoder = Decoder(MAX_SIDE)
+        self._composer = Composer(self._encoders)
         await self._stop_cast()
 
     async def _stop_cast(self) -> None:
@@ -113,29 +148,36 @@ class FramePump:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way: the newest picture has been sent, and is lossless."""
-        return not (self._stepping or self._newest is not None or self._repeat or self._composer.unsettled)
+        return not (self._stepping or self._newest is not None or self._repeat or self._composer.rests_at is not None)
 
     def wake(self) -> None:
         """Look again: the viewer has room."""
         self._wake.set()
 
-    def refresh(self) -> None:
-        """Send the whole picture again."""
-        self._composer.forget()
+    def touched(self) -> None:
+        """Hear that the person did something: its picture is not to wait."""
+        self._touched_at = time.monotonic()
+
+    def refresh(self, *, video: bool) -> None:
+        """Send the whole picture again. ``video``: whether the viewer (still) plays film."""
         self._repeat = True
+        self._video = video
         self._wake.set()
 
     def _frame_came(self, event: Event) -> None:
-        metadata = event.get("metadata", {})
-        size = (int(metadata.get("deviceWidth", 0)), int(metadata.get("deviceHeight", 0)))
-        data, session = event.get("data"), event.get("sessionId")
-        self._tasks.start(self._acknowledge(session))
-        if not isinstance(data, str) or squeezed(data, size, self._scale):
+        metadata, data = event.get("metadata", {}), event.get("data")
+        size = (metadata.get("deviceWidth", 0), metadata.get("deviceHeight", 0))
+        self._tasks.start(self._acknowledge(event.get("sessionId")))
+        if not isinstance(data, str):
+            return
+        # Until the first picture of a new scale, those of the old one still come.
+        scale = next((scale for scale in self._scales if not squeezed(data, size, scale)), None)
+        if scale is None:
             return
         self._came += 1
         self._cast_size = size
-        if self._sink is not None:
-            self._newest = data
+        if self._audience is not None:
+            self._newest = _Picture(data, scale)
             self._wake.set()
 
     async def _acknowledge(self, session: object) -> None:
@@ -148,45 +190,70 @@ class FramePump:
             await self._cdp.send("Page.screencastFrameAck", {"sessionId": session})
 
     async def _run(self) -> None:
+        timeout: float | None = None
         while True:
-            # What went lossy while it moved wants another look when it has rested.
-            timeout = REST_SECONDS / 2 if self._composer.unsettled and self._sink is not None else None
             try:
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
-            if self._sink is not None and self._room():
-                self._stepping = True
-                try:
-                    await self._step()
-                finally:
-                    self._stepping = False
+            timeout = await self._turn()
 
-    async def _step(self) -> None:
-        composer, sink, data = self._composer, self._sink, self._newest
-        if data is None and not self._repeat and not composer.unsettled:
-            return
-        loop = asyncio.get_running_loop()
+    async def _turn(self) -> float | None:
+        """Send a frame, if there is one to send and room for it. Returns the seconds after which to look again by itself."""
+        now = time.monotonic()
+        audience, rests_at = self._audience, self._composer.rests_at
+        if audience is None:
+            return None
+        if self._newest is None and not self._repeat:
+            if rests_at is None:
+                return None
+            if rests_at > now:
+                return rests_at - now
+        room = audience.wait(now)
+        if room is None:
+            return None
+        wait = max(room, self._share.wait(now, prompt=now - self._touched_at < PROMPT_SECONDS))
+        if wait > 0:
+            return wait
+        self._stepping = True
+        try:
+            await self._step(audience)
+        finally:
+            self._stepping = False
+        return 0.0
+
+    async def _step(self, audience: Audience) -> None:
+        composer, picture = self._composer, self._newest
+        if self._repeat:
+            composer.forget(video=self._video)
         self._newest, self._repeat = None, False
         try:
-            if data is not None:
-                self._surface = await loop.run_in_executor(self._workers, _decode, data)
-            if self._surface is None:
-                return
-            frame = await loop.run_in_executor(self._workers, composer.step, self._surface, time.monotonic())
+            done = await asyncio.get_running_loop().run_in_executor(
+                self._workers, _work, picture, self._decoder, self._watermark, self._surface, composer
+            )
         except BadFrameError as problem:
             log.warning("frame.refused", extra={"why": str(problem)})
             return
+        if done is None:
+            return
+        surface, frame, used = done
+        self._share.pay(used, time.monotonic())
         # Meanwhile another viewer may have come; its composer knows nothing of this step.
-        if frame is not None and sink is not None and self._sink is sink and self._composer is composer:
-            sink(frame)
-        if self._newest is not None or self._repeat:
-            self._wake.set()
+        if self._audience is not audience or self._composer is not composer:
+            return
+        self._surface = surface
+        if frame is not None:
+            audience.send(frame)
 
 
-def squeezed(data: str, size: tuple[int, int], scale: int) -> bool:
+class _Picture(NamedTuple):
+    data: str
+    scale: int
+
+
+def squeezed(data: str, size: tuple[float, float], scale: int) -> bool:
     """Whether a frame of a page of ``size`` CSS pixels has other measures than the page: the picture of the old size, squeezed into the new one.
 
     Measured with Chromium 156: after a resize such a frame often comes first, and sometimes is the last.
@@ -200,8 +267,16 @@ def squeezed(data: str, size: tuple[int, int], scale: int) -> bool:
     return any(abs(side * 100 - css * scale) > 100 for side, css in zip(sides, size, strict=True))
 
 
-def _decode(data: str) -> Surface:
-    try:
-        return decode_png(base64.b64decode(data, validate=True), MAX_SIDE)
-    except binascii.Error as problem:
-        raise BadFrameError("not base64") from problem
+def _work(
+    picture: _Picture | None, decoder: Decoder, watermark: Watermark | None, last: Surface | None, composer: Composer
+) -> tuple[Surface, Frame | None, float] | None:
+    """Decode a picture (None: ``last`` is shown again, at rest), mark it and compose the step to it. Returns the processor time it took, too."""
+    began = time.thread_time()
+    surface = last
+    if picture is not None:
+        surface = decoder.decode(*picture)
+    if surface is None:
+        return None
+    shown = watermark.mark(surface) if watermark is not None else surface
+    frame = composer.step(shown, time.monotonic())
+    return surface, frame, time.thread_time() - began

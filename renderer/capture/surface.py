@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,37 +48,65 @@ class Rect(NamedTuple):
         return Rect(x, y, min(self.right * cell_width, width) - x, min(self.bottom * cell_height, height) - y)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Surface:
-    """One picture of a page: its pixels twice, as bytes for encoding and as words for comparing (a word compares three bytes at once)."""
+    """One picture of a page, never changed once made. A word compares three bytes at once; its bytes are red, green, blue and zero.
 
-    rgb: Rgb
+    ``before`` and ``rows``: the surface it was made from (one of the same size) and the rows, first and after the last, that alone may
+    differ from it. ``scale``: device pixels per CSS pixel in hundredths.
+    """
+
     words: Words
+    scale: int = 100
+    before: weakref.ref[Surface] | None = None
+    rows: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, rgb: Rgb) -> Surface:
-        """Take over a height × width × 3 array."""
-        height, width, _ = rgb.shape
-        packed = np.empty((height, width, 4), np.uint8)
-        for channel in range(3):  # one at a time: four times as fast as all three in one assignment
-            packed[:, :, channel] = rgb[:, :, channel]
-        packed[:, :, 3] = 0
-        return cls(rgb, packed.view(np.uint32)[:, :, 0])
+    def of(cls, rgb: Rgb, scale: int = 100) -> Surface:
+        """Pack a height × width × 3 array."""
+        words = np.empty(rgb.shape[:2], np.uint32)
+        pack(rgb, words)
+        return cls(words, scale)
+
+    def pixels(self, rect: Rect) -> Rgb:
+        """Return a copy of a rectangle's bytes."""
+        return unpack(self.words[rect.y : rect.bottom, rect.x : rect.right])
+
+    def band(self, old: Surface) -> tuple[int, int]:
+        """Return the rows, first and after the last, outside of which this surface equals ``old``, as far as that is known."""
+        return self.rows if self.before is not None and self.before() is old else (0, self.height)
 
     @property
     def width(self) -> int:
         """Device pixels."""
-        return int(self.rgb.shape[1])
+        return int(self.words.shape[1])
 
     @property
     def height(self) -> int:
         """Device pixels."""
-        return int(self.rgb.shape[0])
+        return int(self.words.shape[0])
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.width, self.height
+
+
+def pack(rgb: Rgb, words: Words) -> None:
+    """Put bytes (rows × columns × 3) into words."""
+    into = words.view(np.uint8).reshape(*words.shape, 4)
+    for channel in range(3):  # one at a time: four times as fast as all three in one assignment
+        into[:, :, channel] = rgb[:, :, channel]
+    into[:, :, 3] = 0
+
+
+def unpack(words: Words) -> Rgb:
+    """Return words' bytes, rows × columns × 3."""
+    packed = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, 4)
+    rgb = np.empty((*words.shape, 3), np.uint8)
+    for channel in range(3):
+        rgb[:, :, channel] = packed[:, :, channel]
+    return rgb
 
 
 def any_in_cells(pixels: NDArray[np.bool_], cell_width: int, cell_height: int) -> Cells:

@@ -119,13 +119,13 @@ FORBIDDEN = (
 )
 
 
-def command_line(profile: Path, proxy: Proxy | None, scale: int) -> list[str]:
-    """Return the whole argument list. ``scale``: device pixels per CSS pixel in hundredths, fixed for the browser's life.
+def command_line(profile: Path, proxy: Proxy | None) -> list[str]:
+    """Return the whole argument list. No scale is forced: see :mod:`renderer.chromium.screens`.
 
     Without a proxy (the sandbox check) every host is unreachable.
     """
     flags = [flag.switch for flag in BASE]
-    flags += [f"--user-data-dir={profile}", f"--force-device-scale-factor={scale / 100:g}"]
+    flags.append(f"--user-data-dir={profile}")
     if proxy is None:
         # No way out at all: what has no gateway has no network.
         return [*flags, "--host-resolver-rules=MAP * ~NOTFOUND"]

@@ -148,7 +148,7 @@ class Engine:
         if driver is None:
             raise LaunchError("the driver does not run")
         home = private_directory(self.runtime_dir)
-        program, arguments = self.confinement.wrap(self.executable, command_line(home / "profile", proxy, scale), home)
+        program, arguments = self.confinement.wrap(self.executable, command_line(home / "profile", proxy), home)
         try:
             browser = await driver.chromium.launch(
                 executable_path=program,

@@ -35,7 +35,7 @@ _LEASE: Field = PAGE  # a token: letters, digits, "-" and "_"
 _SHAPES: Mapping[str, tuple[type, Mapping[str, Field]]] = {
     "start": (
         c.StartLease,
-        {"lease": _LEASE, "egress": _EGRESS, "controls": ControlsField(), "scale": integer(100, 400)},
+        {"lease": _LEASE, "egress": _EGRESS, "controls": ControlsField(), "scale": integer(25, 500)},
     ),
     "end": (c.EndLease, {"lease": _LEASE}),
     "prepare": (c.Prepare, {"host": text(MAX_NAME, least=1), "port": integer(1, 65_535), "spki": text(MAX_SPKI)}),

@@ -156,7 +156,7 @@ async def chromium(home: Path, arguments: list[str]) -> AsyncIterator[Browser]:
 @contextlib.asynccontextmanager
 async def isolated(bench: Bench, home: Path) -> AsyncIterator[Browser]:
     host, port = bench.gateway.address
-    flags = command_line(home / "profile", Proxy(host, port, bench.gateway.spki), 100)
+    flags = command_line(home / "profile", Proxy(host, port, bench.gateway.spki))
     async with chromium(home, [*flags, f"--log-net-log={home}/tmp/net.json"]) as browser:
         yield browser
 
@@ -278,7 +278,7 @@ async def test_the_same_page_reaches_the_canary_when_nothing_stops_it(home: Path
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         flags = [
             flag
-            for flag in command_line(home / "profile", None, 100)
+            for flag in command_line(home / "profile", None)
             if not flag.startswith(("--host-resolver-rules", "--force-webrtc", "--disable-quic"))
         ]
         try:

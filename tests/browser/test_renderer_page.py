@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from renderer.capture.pace import MOST_IN_FLIGHT
 from renderer.wire import messages as m
 from renderer.wire.control import LeaseState
 from tests.support.renderer import (
@@ -425,16 +426,20 @@ async def test_final_picture_is_exact_after_a_burst_and_slow_acks(show: Any) -> 
     async with show(body, "/burst") as viewer:
         viewer.acknowledge = False
         await viewer.title("done")
-        assert viewer.rules.unacked <= 2
+        assert viewer.rules.unacked <= MOST_IN_FLIGHT
         viewer.acknowledge = True
         if viewer.rules.unacked:
             await viewer.say(m.Ack(viewer.rules.sent))
-        await viewer.colour(400, 100, (0x12, 0x34, 0x56))
+        expected = np.full((600, 800, 3), 255, np.uint8)
+        for n in range(90):
+            x, y = n * 37 % 700, n * 53 % 500
+            expected[y : y + 100, x : x + 100] = (n * 7 % 256, n * 13 % 256, n * 29 % 256)
+        expected[:300] = (0x12, 0x34, 0x56)
+        await viewer.until(lambda v: np.array_equal(v.surface, expected))
         await viewer.say(m.Refresh(True))
-        before = viewer.surface.copy()
         seen = len(viewer.messages)
         await viewer.message(m.Frame, lambda f: f.whole, after=seen)
-        assert np.array_equal(before, viewer.surface)
+        assert np.array_equal(viewer.surface, expected)
 
 
 async def test_hidden_viewers_cost_nothing(show: Any) -> None:

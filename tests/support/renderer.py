@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import av
 import imagecodecs
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
@@ -26,6 +27,9 @@ from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.control import SUBPROTOCOL, Egress, EndLease, FromNode, LeaseReport, NodeStatus, StartLease
 from renderer.wire.control_codec import PageAddress, decode_from_node, encode_control
 from renderer.wire.controls import Value
+from renderer.wire.frames import RECALL
+from renderer.wire.images import vp8_frame
+from renderer.wire.memory import FrameMemory
 from renderer.wire.session import StreamRules
 
 TOKEN = "a-node-token-for-tests"
@@ -306,7 +310,8 @@ class ViewerClient:
         self.connection = connection
         self.logs = logs
         self.rules = StreamRules()
-        self.surface = np.zeros((0, 0, 3), np.uint8)
+        self.surface: np.ndarray[Any, Any] = np.zeros((0, 0, 3), np.uint8)
+        self._screen = Screen()
         self.messages: list[m.FromRenderer] = []
         self.frame_bytes = 0
         self.frames = 0
@@ -326,7 +331,7 @@ class ViewerClient:
                 if isinstance(message, m.Frame):
                     self.frames += 1
                     self.frame_bytes += len(data)
-                    self.surface = draw(self.surface, message)
+                    self.surface = self._screen.draw(message)
                     if self.acknowledge:
                         with contextlib.suppress(ConnectionClosed):  # the last word may still wait to be read
                             await self.say(m.Ack(message.seq))
@@ -389,16 +394,45 @@ class ViewerClient:
             await self.key(character, f"Key{character.upper()}" if character.isalpha() else "")
 
 
-def draw(surface: np.ndarray[Any, Any], frame: m.Frame) -> np.ndarray[Any, Any]:
-    """The reference decoder: all copies read the old surface, then the paints are laid over."""
-    if frame.whole:
-        result = np.zeros((frame.height, frame.width, 3), np.uint8)
-    else:
-        assert surface.shape[:2] == (frame.height, frame.width)
-        result = surface.copy()
-    for c in frame.copies:
-        result[c.y : c.y + c.height, c.x : c.x + c.width] = surface[c.sy : c.sy + c.height, c.sx : c.sx + c.width]
-    for p in frame.paints:
-        pixels: Any = np.frombuffer(p.data, np.uint8) if p.encoding is m.Encoding.FILL else imagecodecs.webp_decode(p.data)
-        result[p.y : p.y + p.height, p.x : p.x + p.width] = pixels[..., :3]
-    return result
+class Screen:
+    """The reference decoder: keeps and copies read the old surface, then the paints are laid over."""
+
+    def __init__(self) -> None:
+        self.pixels: np.ndarray[Any, Any] = np.zeros((0, 0, 3), np.uint8)
+        self._memory = FrameMemory()
+        self._slots: dict[int, np.ndarray[Any, Any]] = {}
+        self._film: Any = None
+
+    def draw(self, frame: m.Frame) -> np.ndarray[Any, Any]:
+        """Go one frame on; returns the new surface."""
+        self._memory.take(frame)
+        before = self.pixels
+        if frame.whole:
+            self.pixels = np.zeros((frame.height, frame.width, 3), np.uint8)
+            self._slots.clear()
+        else:
+            self.pixels = before.copy()
+        for k in frame.keeps:
+            self._slots[k.slot] = before[k.y : k.y + k.height, k.x : k.x + k.width].copy()
+        for c in frame.copies:
+            self.pixels[c.y : c.y + c.height, c.x : c.x + c.width] = before[c.sy : c.sy + c.height, c.sx : c.sx + c.width]
+        for p in frame.paints:
+            self.pixels[p.y : p.y + p.height, p.x : p.x + p.width] = self._decode(p)[..., :3]
+        return self.pixels
+
+    def _decode(self, p: m.Paint) -> Any:
+        match p.encoding:
+            case m.Encoding.FILL:
+                return np.frombuffer(p.data, np.uint8)
+            case m.Encoding.RECALL:
+                slot, x, y = RECALL.unpack(p.data)
+                return self._slots[slot][y : y + p.height, x : x + p.width]
+            case m.Encoding.VIDEO:
+                head = vp8_frame(p.data)
+                assert head is not None
+                if head.key:
+                    self._film = av.CodecContext.create("vp8", "r")
+                (frame,) = self._film.decode(av.Packet(p.data))
+                return frame.to_ndarray(format="rgb24")
+            case _:
+                return imagecodecs.webp_decode(p.data)

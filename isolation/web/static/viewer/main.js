@@ -6,7 +6,8 @@ import { Dialogs } from "./dialogs.js";
 import { button, icon, make } from "./dom.js";
 import { FindBar } from "./find.js";
 import { Indicator } from "./indicator.js";
-import { MAX_SIDE } from "./frames.js";
+import { playsFilm } from "./film.js";
+import { MAX_SCALE, MAX_SIDE, MIN_SCALE } from "./frames.js";
 import { Fullscreen } from "./fullscreen.js";
 import { LinkHint } from "./hint.js";
 import { KeyboardInput } from "./keyboard.js";
@@ -40,7 +41,7 @@ const touch = matchMedia("(pointer: coarse)").matches;
 const mac = /mac|iphone|ipad/i.test(navigator.userAgentData?.platform ?? navigator.platform);
 const { app, controls } = configuration;
 
-let scale = Math.max(100, Math.min(400, Math.round(devicePixelRatio * 100)));
+let film = false; // whether this browser plays it
 let attached = false;
 let ended = false;
 let loading = false;
@@ -85,7 +86,7 @@ const surface = new Surface(canvas, {
       lineLost({ wait: 1_000 });
       stream.again(1_000);
     } else {
-      send({ type: "Refresh", video: false });
+      send({ type: "Refresh", video: film && surface.film });
     }
   },
 });
@@ -175,8 +176,7 @@ const stream = new Stream({
   instance: configuration.instance,
   ticket: configuration.ticket,
   hello() {
-    const { width, height } = size();
-    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, width, height, scale, mac, video: false, touch };
+    return { type: "Hello", version: VERSION, page: navigation.page, path: navigation.path, ...size(), mac, video: film && surface.film, touch };
   },
   on: {
     open() {},
@@ -274,12 +274,11 @@ function take(message) {
 
 function ready(message) {
   attached = true;
-  scale = message.scale;
   stream.settled();
-  surface.reset(message.scale);
+  surface.reset();
   navigation.attached(message);
-  const { width, height } = size();
-  if (width !== message.width || height !== message.height) send({ type: "Resize", width, height, scale });
+  const { width, height, scale } = size();
+  if (width !== message.width || height !== message.height || scale !== message.scale) send({ type: "Resize", width, height, scale });
   tellFocus();
   refocus();
 }
@@ -441,17 +440,25 @@ function reloadFor(code) {
 
 // ---------------------------------------------------------------- size, focus, files
 
+/** The stage in CSS pixels, and device pixels per CSS pixel × 100: the screen's own times the person's page zoom. */
 function size() {
+  const scale = Math.max(MIN_SCALE, Math.min(MAX_SCALE, Math.round(devicePixelRatio * 100)));
   const most = Math.floor((MAX_SIDE * 100) / scale);
   const fit = (pixels) => Math.max(MIN_SIDE, Math.min(most, Math.floor(pixels)));
-  return { width: fit(stage.clientWidth), height: fit(stage.clientHeight) };
+  return { width: fit(stage.clientWidth), height: fit(stage.clientHeight), scale };
 }
 
 let resizing = 0;
-new ResizeObserver(() => {
+function resized() {
   clearTimeout(resizing);
-  resizing = setTimeout(() => send({ type: "Resize", ...size(), scale }), RESIZE_MS);
-}).observe(stage);
+  resizing = setTimeout(() => send({ type: "Resize", ...size() }), RESIZE_MS);
+}
+new ResizeObserver(resized).observe(stage);
+(function watchScale() {
+  // Another screen, or page zoom: nothing tells but a query that stops being true.
+  const now = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+  now.addEventListener("change", () => (resized(), watchScale()), { once: true });
+})();
 
 function tellFocus() {
   send({ type: "Focus", focused: document.activeElement === keys && document.hasFocus(), visible: !document.hidden });
@@ -477,4 +484,7 @@ if (controls.keyboard && touch) {
 }
 
 cover.show("starting", { delay: PATIENCE_MS });
-stream.start();
+playsFilm().then((plays) => {
+  film = plays;
+  stream.start();
+});

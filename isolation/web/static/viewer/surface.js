@@ -1,15 +1,21 @@
 // The picture: applies frames to a canvas, in order, each as a whole.
 
-import { FILL } from "./frames.js";
+import { Film } from "./film.js";
+import { FILL, MAX_KEPT_PIXELS, RECALL, recalled, VIDEO } from "./frames.js";
 
-/** Draws frames. `onDrawn(seq)` after each; `onBroken()` when a picture cannot be decoded: the whole picture is needed again. */
+/**
+ * Draws frames. `onDrawn(seq)` after each; `onBroken()` when a frame could not be drawn: the whole picture is needed again, and without film
+ * where `film` is false by then.
+ */
 export class Surface {
   #canvas;
   #context;
   #scratch = document.createElement("canvas");
   #scratchContext = this.#scratch.getContext("2d", { alpha: false });
+  #slots = new Map(); // number → canvas of a kept rectangle
+  #kept = 0; // pixels in them
+  #film = new Film();
   #tail = Promise.resolve();
-  #scale = 100;
   #epoch = 0;
   #drawn = false;
   #torn = false; // a change could not be drawn: later ones make no sense until a whole picture comes
@@ -24,23 +30,28 @@ export class Surface {
     canvas.addEventListener("contextrestored", () => onBroken());
   }
 
+  /** Whether film can be played. */
+  get film() {
+    return this.#film.works;
+  }
+
   /** Whether there is a picture at all. */
   get drawn() {
     return this.#drawn;
   }
 
-  /** Begins anew with a page: frames still being decoded for the last one are dropped. `scale`: device pixels per CSS pixel × 100. */
-  reset(scale) {
+  /** Begins anew with a page: frames still being decoded for the last one are dropped. The old picture stays until the new one is there. */
+  reset() {
     this.#epoch += 1;
     this.#torn = false;
-    this.#scale = scale;
-    if (this.#drawn) this.#fit();
+    this.#film.reset();
   }
 
   /** Forgets the picture. */
   clear() {
-    this.#epoch += 1;
+    this.reset();
     this.#drawn = false;
+    this.#forget();
     for (const canvas of [this.#canvas, this.#scratch]) canvas.width = canvas.height = 1;
     this.#canvas.style.width = this.#canvas.style.height = "0";
   }
@@ -48,7 +59,7 @@ export class Surface {
   /** Takes a frame. Its pictures are decoded while earlier frames are still being drawn; drawing happens in order. */
   take(frame) {
     const epoch = this.#epoch;
-    const decoding = Promise.all(frame.paints.map(decode));
+    const decoding = Promise.all(frame.paints.map((paint) => this.#decode(paint)));
     decoding.catch(() => {}); // looked at below, in its turn
     this.#tail = this.#tail.then(async () => {
       const pictures = await decoding.catch(() => null);
@@ -62,22 +73,26 @@ export class Surface {
       this.#torn = true;
       this.#onBroken();
     } else if (frame.whole || !this.#torn) {
-      this.#torn = false;
-      this.#draw(frame, pictures);
+      this.#torn = !this.#draw(frame, pictures);
       this.#drawn = true;
+      if (this.#torn) this.#onBroken();
     }
     // Acknowledged even when it was passed over: the renderer waits for that before it sends the whole picture.
     this.#onDrawn(frame.seq);
   }
 
+  /** Says whether all of the frame made sense. */
   #draw(frame, pictures) {
+    let sound = true;
     if (frame.whole) {
+      this.#forget();
       if (this.#canvas.width !== frame.width || this.#canvas.height !== frame.height) {
         this.#canvas.width = frame.width;
         this.#canvas.height = frame.height;
       }
-      this.#fit();
+      this.#fit(frame.scale);
     }
+    for (const keep of frame.keeps) sound = this.#keep(keep) && sound;
     this.#copy(frame.copies);
     const context = this.#context;
     context.imageSmoothingEnabled = false;
@@ -86,10 +101,43 @@ export class Surface {
         const [red, green, blue] = paint.data;
         context.fillStyle = `rgb(${red} ${green} ${blue})`;
         context.fillRect(paint.x, paint.y, paint.width, paint.height);
+      } else if (paint.encoding === RECALL) {
+        sound = this.#recall(paint) && sound;
       } else {
-        context.drawImage(pictures[i], paint.x, paint.y);
+        // Into the rectangle, whatever size the decoder says: never past it.
+        context.drawImage(pictures[i], paint.x, paint.y, paint.width, paint.height);
       }
     });
+    return sound;
+  }
+
+  #forget() {
+    this.#slots.clear();
+    this.#kept = 0;
+  }
+
+  #keep({ slot, x, y, width, height }) {
+    const before = this.#slots.get(slot);
+    this.#kept += width * height - (before === undefined ? 0 : before.width * before.height);
+    this.#slots.delete(slot);
+    if (this.#kept > MAX_KEPT_PIXELS) {
+      this.#kept -= width * height;
+      return false;
+    }
+    const canvas = document.createElement("canvas");
+    canvas.width = width;
+    canvas.height = height;
+    canvas.getContext("2d", { alpha: false }).drawImage(this.#canvas, x, y, width, height, 0, 0, width, height);
+    this.#slots.set(slot, canvas);
+    return true;
+  }
+
+  #recall(paint) {
+    const { slot, x, y } = recalled(paint.data);
+    const kept = this.#slots.get(slot);
+    if (kept === undefined || x + paint.width > kept.width || y + paint.height > kept.height) return false;
+    this.#context.drawImage(kept, x, y, paint.width, paint.height, paint.x, paint.y, paint.width, paint.height);
+    return true;
   }
 
   #copy(copies) {
@@ -112,22 +160,22 @@ export class Surface {
     }
   }
 
-  #fit() {
-    const factor = 100 / this.#scale;
-    this.#canvas.style.width = `${this.#canvas.width * factor}px`;
-    this.#canvas.style.height = `${this.#canvas.height * factor}px`;
+  #fit(scale) {
+    this.#canvas.style.width = `${(this.#canvas.width * 100) / scale}px`;
+    this.#canvas.style.height = `${(this.#canvas.height * 100) / scale}px`;
   }
-}
 
-async function decode(paint) {
-  if (paint.encoding === FILL) return null;
-  const picture = await createImageBitmap(new Blob([paint.data], { type: "image/webp" }), {
-    colorSpaceConversion: "none",
-    premultiplyAlpha: "none",
-  });
-  if (picture.width !== paint.width || picture.height !== paint.height) {
-    picture.close();
-    throw new Error("the picture's size differs from its rectangle's");
+  async #decode(paint) {
+    if (paint.encoding === FILL || paint.encoding === RECALL) return null;
+    if (paint.encoding === VIDEO) return this.#film.play(paint);
+    const picture = await createImageBitmap(new Blob([paint.data], { type: "image/webp" }), {
+      colorSpaceConversion: "none",
+      premultiplyAlpha: "none",
+    });
+    if (picture.width !== paint.width || picture.height !== paint.height) {
+      picture.close();
+      throw new Error("the picture's size differs from its rectangle's");
+    }
+    return picture;
   }
-  return picture;
 }

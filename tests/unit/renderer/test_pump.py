@@ -1,0 +1,144 @@
+"""From Chromium's frames to a viewer's screen: whatever the pace of either, the last picture arrives, and exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from renderer.capture.pump import FramePump
+from renderer.capture.share import FairShare
+from renderer.cdp import Tasks
+from renderer.viewer import Viewer
+from renderer.wire.codec import decode_from_renderer, encode
+from renderer.wire.messages import Ack, Frame, FromRenderer, Hello, Ready
+from renderer.wire.session import StreamRules
+from tests.support.renderer import Screen
+from tests.unit.renderer.test_picture import chromium_png, text
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+PATIENCE = 60.0
+
+
+class Chromium:
+    """A screencast: sends a frame when told to, keeps the newest while two are unacknowledged."""
+
+    def __init__(self) -> None:
+        self.listener: Any = None
+        self.casting = False
+        self.held: Pixels | None = None
+        self.page: Pixels = np.zeros((64, 64, 3), np.uint8)
+        self.flying = 0
+
+    def on(self, event: str, f: Any) -> None:
+        assert event == "Page.screencastFrame"
+        self.listener = f
+
+    async def send(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if method == "Page.startScreencast":
+            self.casting, self.flying = True, 0
+            self.show(self.page)
+        elif method == "Page.stopScreencast":
+            self.casting = False
+        elif method == "Page.screencastFrameAck":
+            self.flying -= 1
+            if self.held is not None:
+                held, self.held = self.held, None
+                self.show(held)
+        return {}
+
+    async def detach(self) -> None:
+        """Nothing to close."""
+
+    def show(self, page: Pixels) -> None:
+        self.page = page
+        if not self.casting:
+            return
+        if self.flying >= 2:
+            self.held = page
+            return
+        self.flying += 1
+        height, width, _ = page.shape
+        metadata = {"deviceWidth": width, "deviceHeight": height}
+        self.listener({"data": text(chromium_png(page)), "sessionId": 1, "metadata": metadata})
+
+
+class Far:
+    """A viewer at the far end of a line that delays everything by a random time."""
+
+    def __init__(self, slow: float) -> None:
+        self.rules = StreamRules()
+        self.viewer = Viewer("http://app.localhost", self.rules, self.emit)
+        self.rules.to_renderer(Hello(1, "", "/", 64, 64, 100, False, True, False))
+        self.viewer.send(Ready("p", 64, 64, 100, False))
+        self.screen = Screen()
+        self.slow = slow
+        self.most = 0
+        self.pump: FramePump | None = None
+        self.line: asyncio.Queue[Frame] = asyncio.Queue()
+        self.random = random.Random(1)
+
+    def emit(self, message: FromRenderer) -> None:
+        if isinstance(message, Frame):
+            self.most = max(self.most, self.rules.unacked)
+            self.line.put_nowait(message)
+
+    async def draw(self) -> None:
+        while True:
+            frame = await self.line.get()
+            again = decode_from_renderer(encode(frame))
+            assert isinstance(again, Frame)
+            await asyncio.sleep(self.random.random() * self.slow)
+            self.screen.draw(again)
+            self.rules.to_renderer(Ack(frame.seq))
+            self.viewer.acknowledged(Ack(frame.seq))
+            assert self.pump is not None
+            self.pump.wake()
+
+
+def film(turn: int) -> Pixels:
+    page = np.full((320, 400, 3), 250, np.uint8)
+    y, x = np.mgrid[0:256, 0:320]
+    page[32:288, 32:352] = np.dstack([(x + 9 * turn) % 256, (y + 5 * turn) % 256, (x + y) % 256])
+    return page
+
+
+def typing(turn: int) -> Pixels:
+    page = np.full((320, 400, 3), 250, np.uint8)
+    page[100:116, 8 : 8 + 9 * turn : 3] = 10
+    return page
+
+
+@pytest.mark.parametrize("page", [film, typing])
+@pytest.mark.parametrize("slow", [0.0, 0.08])
+async def test_the_last_picture_of_a_burst_arrives_exactly(page: Any, slow: float) -> None:
+    chromium, far, tasks = Chromium(), Far(slow), Tasks("test")
+    with ThreadPoolExecutor(2) as workers, ThreadPoolExecutor(2) as encoders:
+        pump = far.pump = FramePump(chromium, tasks, workers, encoders, FairShare(2).join())
+        await pump.start()
+        drawing = asyncio.ensure_future(far.draw())
+        try:
+            await pump.attach(far.viewer, 0, video=True)
+            for burst in range(3):
+                for turn in range(20):
+                    chromium.show(page(20 * burst + turn))
+                    await asyncio.sleep(0.005)
+                async with asyncio.timeout(PATIENCE):
+                    while not (drawing.done() or (np.array_equal(far.screen.pixels, chromium.page) and pump.idle)):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                if drawing.done():
+                    drawing.result()
+            pump.refresh(video=False)
+            chromium.show(page(99))
+            async with asyncio.timeout(PATIENCE):
+                while not (drawing.done() or np.array_equal(far.screen.pixels, page(99))):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert far.most <= 4
+        finally:
+            drawing.cancel()
+            tasks.close()
