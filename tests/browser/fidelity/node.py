@@ -74,6 +74,8 @@ class Eye:
                 cdp = await self._cdp(tab)
                 said = await cdp.send("Runtime.evaluate", {"expression": PENDING, "returnByValue": True})
                 return {"pending": str(said["result"].get("value", "loading"))}
+            case "where":
+                return {"url": tab.page.url}
             case "close":
                 await tab.close()
                 return {}

@@ -150,6 +150,7 @@ class Tally:
     exact_later: dict[str, int] = field(default_factory=dict)  # by page: the first comparison came while something still moved
     cuts: int = 0
     resizes: int = 0
+    strayed: int = 0  # the page was found at another address than the pages here lead to
     wrong: list[str] = field(default_factory=list)
 
     def words(self) -> str:
@@ -158,7 +159,7 @@ class Tally:
         )
         return (
             f"fidelity: {self.bursts} bursts, {self.bursts - len(self.wrong)} exact ({self.exact_at_once} at the first look; at a later one: {later}), "
-            f"{self.strict} held to the first look, {self.windows} windows looked at, {self.cuts} lines cut, {self.resizes} resizes, {len(self.wrong)} wrong"
+            f"{self.strict} held to the first look, {self.windows} windows looked at, {self.cuts} lines cut, {self.resizes} resizes, {self.strayed} strayed, {len(self.wrong)} wrong"
         )
 
 
@@ -229,9 +230,20 @@ class Session:
                 self._tally.bursts += 1
                 self._tally.strict += strict
                 self._tally.resizes += sum(act.startswith("resize") for act in did)
+                await self._fetch_back(page, chunk, number, did)
         finally:
             with contextlib.suppress(Error, LookupError):  # on its way somewhere: then its node forgets it when its time has come
                 await self._eye.ask("close", await evaluated(page, _NAME))
+
+    async def _fetch_back(self, page: Page, chunk: Chunk, number: int, did: list[str]) -> None:
+        """Begin anew where the page is no longer the one to be looked at: an empty page is no test."""
+        with contextlib.suppress(LookupError):
+            url = str((await self._eye.ask("where", await evaluated(page, _NAME)))["url"])
+            if not url.startswith(f"{self.origin}/{chunk.page}"):
+                self._tally.strayed += 1
+                sys.stdout.write(f"\nstrayed to {url}: FIDELITY_CHUNKS={chunk} burst {number} did: {', '.join(did)}\n")
+                self._line.weather = CLEAR
+                await page.goto(f"{self.origin}/{chunk.page}")
 
     async def _compare(self, page: Page, chunk: Chunk, number: int, did: list[str], *, strict: bool) -> None:
         differs, picture = "", None
