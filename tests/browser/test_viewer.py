@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from isolation.policy.controls import Clipboard, Controls
-from isolation.testing.fake_node import paints
+from isolation.testing.fake_node import FakePage, paints
+from renderer.capture.film import Film
+from renderer.capture.surface import Rect, Surface
 from renderer.wire import messages as m
+from renderer.wire.frames import RECALL
 from tests.support.viewer import Open, picture, pixels, true
 from tests.support.viewer import chromium as chromium  # a fixture
 from tests.support.viewer import open_viewer as open_viewer  # a fixture
@@ -58,6 +62,73 @@ async def test_a_picture_that_cannot_be_decoded_is_asked_for_again(open_viewer: 
 
 
 @pytest.mark.case(68)
+async def test_what_was_kept_is_shown_again(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        expected = picture(900, 600)
+        kept = expected[100:300, 50:350].copy()
+        await change(remote, m.Paint(0, 0, 900, 600, m.Encoding.FILL, b"\x10\x20\x30"), keeps=(m.Keep(7, 50, 100, 300, 200),))
+        expected[:] = (16, 32, 48)
+        await change(remote, recall(7, 0, 0, 400, 350, 300, 200), recall(7, 280, 190, 880, 590, 20, 10))
+        expected[350:550, 400:700] = kept
+        expected[590:600, 880:900] = kept[190:200, 280:300]
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        assert (await pixels(person.page) == expected).all()
+        assert not remote.of(m.Refresh)
+
+
+@pytest.mark.parametrize("broken", ["the decoder is lost", "the film is noise"])
+async def test_film_that_cannot_be_played_is_given_up(open_viewer: Open, broken: str) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        assert remote.of(m.Hello)[0].video
+        film = Film(Rect(0, 0, 320, 200))
+        first, second = (film.encode(Surface.of(np.roll(picture(320, 200), 5 * turn, axis=1))) for turn in range(2))
+        await change(remote, m.Paint(64, 32, 320, 200, m.Encoding.VIDEO, first))
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        if broken == "the film is noise":
+            second = first[:10] + bytes((n * 89) % 256 for n in range(len(first) - 10))
+        else:
+            await person.page.evaluate("VideoDecoder.prototype.decode = () => { throw new Error('lost'); }; 0")
+        await change(remote, m.Paint(64, 32, 320, 200, m.Encoding.VIDEO, second))
+        assert await person.got(m.Refresh) == m.Refresh(False)
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        assert (await pixels(person.page) == picture(900, 600)).all()
+
+
+async def test_film_is_drawn_in_its_place_and_nowhere_else(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        film = Film(Rect(0, 0, 321, 203))
+        shown = picture(900, 600)
+        for turn in range(12):
+            shown = np.roll(picture(900, 600), 3 * turn, axis=1)
+            await change(remote, m.Paint(64, 32, 321, 203, m.Encoding.VIDEO, film.encode(Surface.of(shown))))
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        drawn, expected = (await pixels(person.page)).astype(int), picture(900, 600).astype(int)
+        inside = np.s_[32 : 32 + 203, 64 : 64 + 321]
+        error = np.abs(drawn[inside] - shown[:203, :321])
+        assert np.median(error) < 12  # lossy, and of the right colours
+        drawn[inside] = expected[inside] = 0
+        assert (drawn == expected).all()
+        assert not remote.of(m.Refresh)
+
+
+async def test_page_zoom_asks_for_finer_pictures_and_keeps_the_old_one_until_they_come(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        person.site.node.script = nothing
+        session = await person.context.new_cdp_session(person.page)
+        await session.send(
+            "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 400, "deviceScaleFactor": 1.5, "mobile": False}
+        )
+        await remote.wait_for(lambda it: bool(it.of(m.Resize)) and it.of(m.Resize)[-1] == m.Resize(600, 400, 150))
+        assert await person.page.evaluate("[surface.width, surface.style.width]") == [900, "900px"]
+        await remote.show(picture(900, 600))
+        await true(person.page, "surface.style.width === '600px'")
+        assert (await pixels(person.page) == picture(900, 600)).all()
+
+
 async def test_fine_screens_get_fine_pictures(open_viewer: Open) -> None:
     async with open_viewer(device_scale_factor=2, viewport={"width": 450, "height": 300}) as person:
         remote = await person.live()
@@ -74,6 +145,19 @@ async def test_a_window_that_changes_its_size_tells_so(open_viewer: Open) -> Non
         await person.remote.wait_for(lambda it: bool(it.of(m.Resize)))
         assert await person.got(m.Resize) == m.Resize(700, 500, 100)
         await true(person.page, "surface.width === 700")
+
+
+async def change(remote: FakePage, *paints: m.Paint, keeps: tuple[m.Keep, ...] = ()) -> None:
+    remote.seq += 1
+    await remote.send(m.Frame(remote.seq, 900, 600, False, (), paints, keeps))
+
+
+def recall(slot: int, sx: int, sy: int, x: int, y: int, width: int, height: int) -> m.Paint:
+    return m.Paint(x, y, width, height, m.Encoding.RECALL, RECALL.pack(slot, sx, sy))
+
+
+async def nothing(page: FakePage, message: m.ToRenderer) -> None:
+    """A page that does not answer."""
 
 
 # ---------------------------------------------------------------- input
