@@ -1,7 +1,7 @@
 # make demo   the whole product on this machine, with real apps and a built-in tenant
 # make test   every test; with ARGS="…" one pytest with these arguments, e.g. make test ARGS="-n 3 tests/unit"
 # Both install what they need first, and can be run again and again.
-.PHONY: demo test lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity setup clean
+.PHONY: demo test lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
 
 PY := .venv/bin/python
 PROCESSES ?= 3
@@ -45,7 +45,7 @@ fidelity: setup
 
 bench: bench-proxy bench-stream
 
-bench-proxy bench-stream bench-capacity: setup
+bench-proxy bench-stream bench-capacity bench-soak: setup
 	$(PY) -m bench.$(@:bench-%=%) $(ARGS)
 
 clean:
