@@ -99,11 +99,10 @@ async def _live(plan: Plan, product: Product) -> Outcome:
     try:
         await asyncio.gather(*(person.back("the first page") for person in people))
         before = await asyncio.to_thread(deployment.sample)
-        end_at = time.monotonic() + plan.seconds
         kills: Counter[str] = Counter()
-        work = [_work(person, plan, end_at, random.Random(chance.random()), deployment) for person in people]
-        faults = [_faults(plan, end_at, chance, deployment, kills)] if plan.kill_every else []
-        await asyncio.gather(*work, *faults)
+        over = asyncio.Event()
+        work = [_work(person, plan, over, random.Random(chance.random()), deployment) for person in people]
+        await asyncio.gather(*work, _faults(plan, over, chance, deployment, kills))
         await asyncio.gather(*(person.back("the last page") for person in people))
         after = await asyncio.to_thread(deployment.sample)
     finally:
@@ -128,9 +127,9 @@ async def _settled(deployment: Deployment) -> Sample:
         await asyncio.sleep(1)
 
 
-async def _work(person: Person, plan: Plan, end_at: float, chance: random.Random, deployment: Deployment) -> None:
+async def _work(person: Person, plan: Plan, over: asyncio.Event, chance: random.Random, deployment: Deployment) -> None:
     number = 0
-    while time.monotonic() < end_at:
+    while not over.is_set():
         number += 1
         what = chance.choices(("browse", "scroll", "reconnect", "download", "crash", "hang"), (8, 8, 4, 2, 1, 1))[0]
         person.seen.counts[f"did: {what}"] += 1
@@ -164,13 +163,15 @@ async def _hang(person: Person, number: int) -> None:
     await person.go(f"/after/{number}")
 
 
-async def _faults(plan: Plan, end_at: float, chance: random.Random, deployment: Deployment, kills: Counter[str]) -> None:
-    while True:
+async def _faults(plan: Plan, over: asyncio.Event, chance: random.Random, deployment: Deployment, kills: Counter[str]) -> None:
+    """Let the time pass, and kill meanwhile: everything at least once, however slow the machine."""
+    end_at = time.monotonic() + plan.seconds
+    while plan.kill_every and (time.monotonic() < end_at or not kills):
         for what in chance.sample(VICTIMS, len(VICTIMS)):
             await asyncio.sleep(plan.kill_every)
-            if time.monotonic() >= end_at:
-                return
             kills[await asyncio.to_thread(deployment.kill, what, chance)] += 1
+    await asyncio.sleep(max(0.0, end_at - time.monotonic()))
+    over.set()
 
 
 def _judge(outcome: Outcome) -> list[str]:

@@ -11,7 +11,7 @@ from bench.soak.__main__ import VICTIMS, Plan, soak
 
 @pytest.mark.browser
 @pytest.mark.case(55, 60)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 async def test_everybody_comes_back_and_nothing_is_left(tmp_path: Path) -> None:
     outcome = await soak(Plan(sessions=3, seconds=16.0, kill_every=4.0, patience=1.5), tmp_path)
     assert outcome.problems == []
