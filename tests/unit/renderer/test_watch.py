@@ -160,7 +160,8 @@ async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest
         over.set()
 
     chromium = Chromium(cast("Any", Browser()), 0, Path("/nowhere"), None, 100)
-    lease = Lease("l", chromium, Controls.of({}), cast("Any", None), cast("Any", None), note)
+    nothing = cast("Any", None)
+    lease = Lease("l", chromium, Controls.of({}), nothing, nothing, nothing, note)
     await lease.look(Census({}))
     await asyncio.wait_for(over.wait(), 10)
     assert ended == [LeaseCode.HUNG]
