@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from renderer.capture.share import FairShare
@@ -25,6 +26,7 @@ from renderer.wire.control import (
     LeaseCode,
     LeaseReport,
     LeaseState,
+    Mark,
     NodeState,
     NodeStatus,
     Prepare,
@@ -171,6 +173,14 @@ class Node:
             return LeaseReport(order.lease, LeaseState.FAILED, LeaseCode.CRASHED)
         lease.controls = Controls.of(order.controls)
         return LeaseReport(order.lease, LeaseState.STARTED, LeaseCode.OK)
+
+    def mark(self, order: Mark) -> None:
+        """Change what the watermark of a live lease says; a lease without one gets none."""
+        lease = self._leases.get(order.lease)
+        if lease is not None and lease.controls.watermark:
+            lease.controls = replace(lease.controls, watermark=order.text)
+            for tab in lease.tabs.values():
+                tab.marked()
 
     async def _start(self, order: StartLease) -> LeaseReport:
         egress = order.egress

@@ -358,6 +358,11 @@ class Tab:
             else:
                 self.send(message)
 
+    def marked(self) -> None:
+        """Draw the picture anew: its watermark says another time."""
+        if self.pump is not None:
+            self.pump.mark(self.host.controls.watermark)
+
     # ------------------------------------------------------------ the end
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from renderer.page import Tab
 from renderer.viewer import Viewer
 from renderer.wire.blobs import MAX_BLOB_BYTES
 from renderer.wire.codec import decode_to_renderer, encode
-from renderer.wire.control import SUBPROTOCOL, Drain, EndLease, FromNode, Prepare, StartLease
+from renderer.wire.control import SUBPROTOCOL, Drain, EndLease, FromNode, Mark, Prepare, StartLease
 from renderer.wire.control_codec import MAX_CONTROL_BYTES, decode_to_node, encode_control, parse_page_target
 from renderer.wire.fields import WireError
 from renderer.wire.messages import CloseCode, Closed, FromRenderer, Hello, ToRenderer
@@ -114,6 +114,8 @@ class _Control:
                 message = decode_to_node(data)
                 if isinstance(message, EndLease):
                     self._node.stop_lease(message.lease)
+                elif isinstance(message, Mark):
+                    self._node.mark(message)
                 elif isinstance(message, Prepare):
                     self._node.prepare(message)
                 elif isinstance(message, Drain):

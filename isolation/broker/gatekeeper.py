@@ -101,6 +101,7 @@ class Gatekeeper:
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._dialog = 0
+        self._auth = 0
         self._menu = 0
         self._select: m.Select | None = None
 
@@ -170,6 +171,10 @@ class Gatekeeper:
                 if identifier != self._dialog:
                     return "no such dialog"
                 self._dialog = 0
+            case m.AuthReply(identifier):
+                if identifier != self._auth:
+                    return "nobody asked who is there"
+                self._auth = 0
             case m.SelectReply():
                 return self._answer(message)
             case m.MenuReply(identifier):
@@ -281,6 +286,7 @@ class Gatekeeper:
                 self._menu = message.id
                 return replace(message, link=cleaning.line(message.link))
             case m.Auth():
+                self._auth = message.id
                 return replace(message, realm=cleaning.line(message.realm))
             case m.Dialog():
                 self._dialog = message.id
@@ -288,6 +294,8 @@ class Gatekeeper:
             case m.DialogClosed(identifier):
                 if identifier == self._dialog:
                     self._dialog = 0
+                if identifier == self._auth:
+                    self._auth = 0
             case m.Select():
                 self._select = _clean_select(message)
                 return self._select

@@ -19,8 +19,9 @@ from isolation.broker.figures import Figures, NoFigures
 from isolation.broker.model import EgressAddress, Grant, Lease, NodeAddress
 from isolation.broker.nodes import NodeLink, NodePool, PageLink, UnknownLeaseError, first
 from isolation.broker.queue import FullLineError, Place, WaitingLine
+from isolation.broker.watermark import watermark
 from isolation.clock import Clock
-from isolation.errors import BrokerError
+from isolation.errors import BrokerError, StoreError
 from isolation.policy.controls import Controls, meet
 from isolation.policy.isolation import strictest
 from isolation.tokens import digest, equal, new_secret
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 KNOWN_NODE_SECONDS = 2.0  # a node that holds the person's pages is waited for: a restarted one is back in one second
 ANY_NODE_SECONDS = 8.0  # with no node at all, the viewer waits this long before it is told
 ATTEMPTS = 3  # one for the lease in the book, one for a new one, one for a node that died in between
+MINUTE = 60.0  # seconds between two times that a watermark says
 IDLE_SECONDS = 150.0  # a lease without viewers; longer than a node's own grace (120 s), so that this is only the back-stop
 TELL_SECONDS = 4.0  # between two words to a viewer that waits: it takes thirteen seconds of silence for a dead line
 REFUSED_SECONDS = 0.25  # after a node that seemed to have room refused: what it says of itself is on its way
@@ -139,8 +141,13 @@ class LeaseService:
         clock: Clock,
         idle_seconds: float | None = IDLE_SECONDS,
         figures: Figures = NoFigures(),  # noqa: B008 - has no state
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``idle_seconds``: None leaves idle leases to the nodes, as several workers must: each sees its own viewers only."""
+        """``idle_seconds``: None leaves idle leases to the nodes, as several workers must: each sees its own viewers only.
+
+        ``sleep``: how the next minute is waited for.
+        """
+        self._sleep = sleep
         self._pool = NodePool(tuple(nodes), egress=egress, on_ended=self._node_ended)
         self._book = book
         self._audit = audit
@@ -151,6 +158,7 @@ class LeaseService:
         self._ensuring: dict[str, asyncio.Task[Lease]] = {}
         self._viewers: dict[str, Counter[Controls]] = {}
         self._idle_since: dict[str, float] = {}
+        self._people: dict[str, str] = {}  # names for watermarks, by session
         self._closing: set[asyncio.Task[None]] = set()
         self.line = WaitingLine()
         self._moved = asyncio.Event()  # set at the next change of the line; a waiter clears nothing, a new one replaces it
@@ -164,6 +172,7 @@ class LeaseService:
         """Keep the nodes' control connections open and end idle leases, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pool.run())
+            group.create_task(self._mark())
             if self._idle_seconds is not None:
                 group.create_task(self._sweep(self._idle_seconds))
 
@@ -292,6 +301,8 @@ class LeaseService:
     async def _enter(self, stack: AsyncExitStack, grant: Grant, hello: Hello) -> tuple[Lease, PageLink]:
         last: BrokerError | None = None
         for _ in range(ATTEMPTS):
+            if grant.person:
+                self._people[grant.session_digest] = grant.person
             lease = await self.ensure(grant.session_digest, grant.person_key, grant.controls, hello.scale, app=grant.app)
             link = self._pool.get(lease.node)
             if link is None:
@@ -382,7 +393,26 @@ class LeaseService:
 
     def _order(self, lease: Lease, password: str) -> StartLease:
         egress = Egress(self._egress.host, self._egress.port, lease.id, password, self._egress.spki)
-        return StartLease(lease.id, egress, lease.controls.for_node(), lease.scale)
+        return StartLease(lease.id, egress, lease.controls.for_node(self._watermark(lease)), lease.scale)
+
+    def _watermark(self, lease: Lease) -> str:
+        person = self._people.get(lease.session_digest) or lease.person_key
+        return watermark(person, lease.session_digest, self._clock.now())
+
+    async def _mark(self) -> None:
+        """Keep the time in the watermarks of this worker's viewers, minute by minute."""
+        while True:
+            await self._sleep(MINUTE - self._clock.now() % MINUTE)
+            marked = [key for key, viewers in self._viewers.items() if any(controls.watermark for controls in +viewers)]
+            for lease_id in marked:
+                try:
+                    lease = await self._book.by_id(lease_id)
+                except StoreError as error:
+                    log.warning("lease.mark_unread", lease=lease_id, error=str(error))
+                    continue
+                link = self._pool.get(lease.node) if lease is not None else None
+                if lease is not None and link is not None:
+                    await link.mark(lease.id, self._watermark(lease))
 
     async def _close(self, lease: Lease, why: str) -> None:
         await self._forget(lease.id, why)
@@ -394,6 +424,8 @@ class LeaseService:
         lease = await self._book.by_id(lease_id)
         self._idle_since.pop(lease_id, None)
         self._viewers.pop(lease_id, None)
+        if lease is not None:
+            self._people.pop(lease.session_digest, None)
         if lease is not None and await self._book.close(lease_id, at=self._clock.now(), why=why):
             self._figures.ended(why)
             log.info("lease.ended", lease=lease_id, node=lease.node, why=why)

@@ -52,7 +52,7 @@ class Grant:
     """What a decision allows one viewer: this session, on this app, with these controls.
 
     ``origin``: the app's public origin (``https://payroll.corp.example``), exactly as a browser writes it in ``Origin``.
-    ``reference``: the reference id of the decision's audit entry.
+    ``reference``: the reference id of the decision's audit entry. ``person``: name or address, for the watermark.
     """
 
     session_digest: str
@@ -61,3 +61,4 @@ class Grant:
     origin: str
     controls: Controls
     reference: str = ""
+    person: str = ""

@@ -26,6 +26,7 @@ from renderer.wire.control import (
     LeaseCode,
     LeaseReport,
     LeaseState,
+    Mark,
     NodeState,
     NodeStatus,
     Prepare,
@@ -181,6 +182,13 @@ class NodeLink:
             await self._say(EndLease(lease))
         except BrokerError:
             log.info("lease.end_untold", node=self.address.name, lease=lease)
+
+    async def mark(self, lease: str, text: str) -> None:
+        """Change a lease's watermark; a node that cannot be told now is told the next minute."""
+        try:
+            await self._say(Mark(lease, text))
+        except BrokerError:
+            log.info("lease.mark_untold", node=self.address.name, lease=lease)
 
     @asynccontextmanager
     async def page(self, lease: str, origin: str) -> AsyncIterator[PageLink]:

@@ -28,6 +28,7 @@ from renderer.wire.control import (
     LeaseCode,
     LeaseReport,
     LeaseState,
+    Mark,
     NodeState,
     NodeStatus,
     Prepare,
@@ -127,6 +128,7 @@ class FakeNode:
         self.capacity = capacity
         self.port = port
         self.starts: list[StartLease] = []
+        self.marks: list[Mark] = []
         self.ends: list[str] = []
         self.prepared: list[Prepare] = []
         self.state = NodeState.OPEN
@@ -242,6 +244,9 @@ class FakeNode:
                 if self.leases.pop(order.lease, None) is not None:
                     await self._tell(LeaseReport(order.lease, LeaseState.ENDED, LeaseCode.TOLD))
                     await self._tell(self._status())
+                continue
+            if isinstance(order, Mark):
+                self.marks.append(order)
                 continue
             if isinstance(order, Prepare):
                 self.prepared.append(order)

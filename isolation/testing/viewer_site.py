@@ -92,6 +92,7 @@ class ViewerSite:
             origin=self.origin,
             controls=self.controls,
             reference="7KQ4-M2XD",
+            person="bob@contoso.example",
         )
         self.leases = LeaseService(
             nodes=[self._address or NodeAddress("one", self.node.url, self.node.token)],
@@ -102,7 +103,7 @@ class ViewerSite:
         )
         self.relay = Relay(leases=self.leases, live=self.live, clock=self._hours, sleep=self._sleep)
         self.tickets = Tickets(Tokens([new_secret()]), self._clock, MemoryUsedTickets(self._clock))
-        self.viewer = ViewerEndpoints(pages=PageRenderer(), tickets=self.tickets, relay=self.relay)
+        self.viewer = ViewerEndpoints(pages=PageRenderer(), tickets=self.tickets, relay=self.relay, clock=self._hours)
         self._pages = PageRenderer()
         config = uvicorn.Config(
             self._serve,

@@ -101,6 +101,7 @@ class Replies:
             origin=self._site.origin(host),
             controls=decision.controls,
             reference=ruling.ref,
+            person=ruling.person.email or ruling.person.name,
         )
 
     def sign_in(self, scope: Any, target: Target) -> Response:

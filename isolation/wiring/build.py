@@ -153,7 +153,7 @@ async def build_services(
     known = KnownSessions(sessions, cookies, place, clock)
     assertions = Assertions(keys, place.auth_origin, clock)
     relay = Relay(leases=leases, live=live, clock=clock, figures=metrics)
-    viewer = ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay)
+    viewer = ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay, clock=clock)
     gate = Gate(
         site=place,
         routes=routes,

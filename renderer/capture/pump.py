@@ -62,6 +62,7 @@ class FramePump:
         self._newest: _Picture | None = None
         self._surface: Surface | None = None
         self._repeat = False
+        self._anew = False
         self._video = False
         self._casting = False
         self._acked_at = 0.0
@@ -164,6 +165,12 @@ class FramePump:
         self._video = video
         self._wake.set()
 
+    def mark(self, text: str) -> None:
+        """Burn another text into what is shown, and show it again."""
+        self._watermark = Watermark(text) if text else None
+        self._anew = True
+        self._wake.set()
+
     def _frame_came(self, event: Event) -> None:
         metadata, data = event.get("metadata", {}), event.get("data")
         size = (metadata.get("deviceWidth", 0), metadata.get("deviceHeight", 0))
@@ -206,7 +213,7 @@ class FramePump:
         audience, rests_at = self._audience, self._composer.rests_at
         if audience is None:
             return None
-        if self._newest is None and not self._repeat:
+        if self._newest is None and not self._repeat and not self._anew:
             if rests_at is None:
                 return None
             if rests_at > now:
@@ -228,7 +235,7 @@ class FramePump:
         composer, picture = self._composer, self._newest
         if self._repeat:
             composer.forget(video=self._video)
-        self._newest, self._repeat = None, False
+        self._newest, self._repeat, self._anew = None, False, False
         try:
             done = await asyncio.get_running_loop().run_in_executor(
                 self._workers, _work, picture, self._decoder, self._watermark, self._surface, composer

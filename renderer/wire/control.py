@@ -93,6 +93,14 @@ class EndLease:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """``{"op": "mark", "lease": …, "text": …}``: the watermark of a live lease reads differently now (it says the time)."""
+
+    lease: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prepare:
     """``{"op": "prepare", "host": …, "port": …, "spki": …}``: the gateway of leases to come, so that browsers can be kept ready for them."""
 
@@ -126,5 +134,5 @@ class NodeStatus:
     state: NodeState = NodeState.OPEN
 
 
-ToNode = StartLease | EndLease | Prepare | Drain
+ToNode = StartLease | EndLease | Mark | Prepare | Drain
 FromNode = LeaseReport | NodeStatus

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from renderer.wire import control as c
 from renderer.wire.codec import parse_object
-from renderer.wire.controls import ControlsField
+from renderer.wire.controls import MAX_WATERMARK, ControlsField
 from renderer.wire.fields import ORIGIN, PAGE, Field, Keyword, Object, WireError, integer, text
 
 # ---------------------------------------------------------------- limits
@@ -38,6 +38,7 @@ _SHAPES: Mapping[str, tuple[type, Mapping[str, Field]]] = {
         {"lease": _LEASE, "egress": _EGRESS, "controls": ControlsField(), "scale": integer(25, 500)},
     ),
     "end": (c.EndLease, {"lease": _LEASE}),
+    "mark": (c.Mark, {"lease": _LEASE, "text": text(MAX_WATERMARK, least=1)}),
     "prepare": (c.Prepare, {"host": text(MAX_NAME, least=1), "port": integer(1, 65_535), "spki": text(MAX_SPKI)}),
     "drain": (c.Drain, {}),
     "lease": (
@@ -65,7 +66,7 @@ def encode_control(message: c.ToNode | c.FromNode) -> str:
 def decode_to_node(data: str | bytes) -> c.ToNode:
     """Read what a router said. Raises :class:`WireError`."""
     message = _decode(data)
-    if not isinstance(message, c.StartLease | c.EndLease | c.Prepare | c.Drain):
+    if not isinstance(message, c.StartLease | c.EndLease | c.Mark | c.Prepare | c.Drain):
         raise WireError("not a message to a node")
     return message
 

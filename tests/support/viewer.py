@@ -17,6 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
 from isolation.policy.controls import Clipboard, Controls
+from isolation.testing.clock import FakeClock
 from isolation.testing.fake_node import FakePage
 from isolation.testing.viewer_site import ViewerSite
 from renderer.wire import messages as m
@@ -123,10 +124,15 @@ Open = Callable[..., Any]
 def opener(chromium: Browser) -> Open:
     @asynccontextmanager
     async def opened(
-        path: str = "/run?month=5", *, controls: Controls = OPEN, site: dict[str, Any] | None = None, **context: Any
+        path: str = "/run?month=5",
+        *,
+        controls: Controls = OPEN,
+        site: dict[str, Any] | None = None,
+        clock: FakeClock | None = None,
+        **context: Any,
     ) -> AsyncIterator[Person]:
         model = Model()
-        async with ViewerSite(model, controls=controls) as running:
+        async with ViewerSite(model, controls=controls, clock=clock) as running:
             for name, value in (site or {}).items():
                 setattr(running, name, value)
             window = await chromium.new_context(**{"viewport": {"width": 900, "height": 600}} | context)

@@ -22,6 +22,8 @@ from starlette.types import Receive, Scope, Send
 from isolation.broker.model import Grant
 from isolation.broker.relay import Relay, ViewerGoneError
 from isolation.broker.tickets import Tickets
+from isolation.broker.watermark import reference
+from isolation.clock import Clock
 from isolation.errors import TokenError
 from isolation.policy.controls import Controls
 from isolation.web import csp
@@ -59,8 +61,9 @@ class ViewerView:
 class ViewerEndpoints:
     """The viewer's endpoints. Who is let in is decided before: each takes the :class:`Grant` of an Isolate decision, or None for any other."""
 
-    def __init__(self, *, pages: PageRenderer, tickets: Tickets, relay: Relay) -> None:
+    def __init__(self, *, pages: PageRenderer, tickets: Tickets, relay: Relay, clock: Clock) -> None:
         self._pages = pages
+        self._clock = clock
         self._tickets = tickets
         self._relay = relay
         self._files = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir()) if path.suffix in _TYPES}
@@ -76,6 +79,7 @@ class ViewerEndpoints:
             "reference": grant.reference,
             "reasons": list(view.reasons)[:MAX_REASONS],
             "controls": grant.controls.for_viewer(),
+            "watermark": self._watermark(view),
             "origins": sorted(set(view.origins) - {grant.origin}),
             "instance": instance.handle,
             "ticket": instance.ticket,
@@ -90,6 +94,12 @@ class ViewerEndpoints:
             headers=headers,
             policy=_policy(grant.origin),
         )
+
+    def _watermark(self, view: ViewerView) -> dict[str, Any] | None:
+        """Return what the viewer writes over the page: a renderer that leaves its own mark out cannot leave out this one."""
+        if not view.grant.controls.watermark:
+            return None
+        return {"person": view.person, "reference": reference(view.grant.session_digest), "at": round(self._clock.now())}
 
     def static(self, request: Request, name: str) -> Response | None:
         """Return one of the viewer's own files, or None where there is no such file. Needs no session: it says nothing about anybody."""

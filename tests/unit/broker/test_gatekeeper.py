@@ -277,6 +277,24 @@ def test_a_dialog_is_answered_once() -> None:
     assert isinstance(keeper.from_viewer(encode(m.DialogReply(2, True, ""))), Drop)
 
 
+def test_credentials_go_only_to_who_asked_and_once() -> None:
+    """The client lies: an answer to no question. The renderer lies: a question that was closed gets no answer."""
+    keeper = gate()
+    answer = encode(m.AuthReply(4, True, "bob", "hunter2"))
+    assert isinstance(keeper.from_viewer(answer), Drop)
+    passed(keeper.from_renderer(encode(m.Dialog(4, m.DialogKind.ALERT, ORIGIN, "hi", ""))))
+    assert isinstance(keeper.from_viewer(answer), Drop)
+    assert passed(keeper.from_renderer(encode(m.Auth(5, ORIGIN, "Pay\u202eroll\n")))) == m.Auth(5, ORIGIN, "Payroll ")
+    assert isinstance(keeper.from_viewer(answer), Drop)
+    passed(keeper.from_viewer(encode(m.AuthReply(5, True, "bob", "hunter2"))))
+    assert isinstance(keeper.from_viewer(encode(m.AuthReply(5, True, "bob", "hunter2"))), Drop)
+    passed(keeper.from_renderer(encode(m.Auth(6, ORIGIN, ""))))
+    passed(keeper.from_renderer(encode(m.DialogClosed(6))))
+    verdict = keeper.from_viewer(encode(m.AuthReply(6, True, "bob", "hunter2")))
+    assert isinstance(verdict, Drop)
+    assert "hunter2" not in repr(verdict)
+
+
 def select(kind: m.SelectKind = m.SelectKind.OPTIONS, **more: Any) -> m.Select:
     options = (
         (m.Option("a", "", False, True), m.Option("b", "", True, False), m.Option("c", "", False, False))

@@ -9,21 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isolation.broker.book import StoreLeaseBook
 from isolation.broker.leases import LeaseBook, LeaseService, MemoryLeaseBook
 from isolation.broker.model import EgressAddress, Grant, NodeAddress
+from isolation.broker.watermark import watermark
 from isolation.clock import SystemClock
 from isolation.errors import BrokerError
 from isolation.policy.controls import Clipboard, Controls
 from isolation.store.database import Store
 from isolation.store.leases import LeaseRepository
+from isolation.testing.clock import FakeClock
 from isolation.testing.fake_node import FakeNode
 from isolation.testing.viewer_site import RecordedAudit
 from isolation.tokens import digest
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer
 from renderer.wire.control import LeaseCode
+from renderer.wire.controls import MAX_WATERMARK
 
 ORIGIN = "http://payroll.localhost:8080"
 STRICT, LOOSE = Controls(), Controls(clipboard=Clipboard.BOTH)
@@ -37,7 +42,9 @@ class Broker:
 
 
 @asynccontextmanager
-async def broker(*nodes: FakeNode, book: LeaseBook | None = None, idle: float | None = None) -> AsyncIterator[Broker]:
+async def broker(
+    *nodes: FakeNode, book: LeaseBook | None = None, idle: float | None = None, clock: FakeClock | None = None
+) -> AsyncIterator[Broker]:
     audit = RecordedAudit()
     used = book or MemoryLeaseBook()
     service = LeaseService(
@@ -45,8 +52,9 @@ async def broker(*nodes: FakeNode, book: LeaseBook | None = None, idle: float | 
         book=used,
         audit=audit,
         egress=EgressAddress("127.0.0.1", 9, "c3BraQ=="),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         idle_seconds=idle,
+        sleep=clock.sleep if clock is not None else asyncio.sleep,
     )
     running = asyncio.create_task(service.run())
     try:
@@ -238,3 +246,28 @@ async def test_two_workers_share_the_book_in_the_store(tmp_path: Path) -> None:
             assert await one.service.find(egress.username, egress.password) is None
     finally:
         store.close()
+
+
+# ---------------------------------------------------------------- watermark
+
+
+async def test_a_watermark_says_who_when_and_where_and_keeps_the_time() -> None:
+    clock = FakeClock(1_764_150_059.0)  # 2025-11-26 09:40:59 UTC
+    grant = replace(GRANT, session_digest="7f3a9c01ffff", person="bob@contoso.example", controls=Controls(watermark=True))
+    async with FakeNode() as node, broker(node, clock=clock) as it, it.service.attach(grant, HELLO):
+        assert node.starts[-1].controls["watermark"] == "bob@contoso.example · 2025-11-26 09:40 UTC · 7f3a9c01"
+        plain = replace(GRANT, session_digest="other", person="carol@contoso.example")
+        async with it.service.attach(plain, HELLO):
+            assert node.starts[-1].controls["watermark"] == ""
+            await clock.elapse(2.0)
+            await until(lambda: bool(node.marks))
+            text = "bob@contoso.example · 2025-11-26 09:41 UTC · 7f3a9c01"
+            assert [(mark.lease, mark.text) for mark in node.marks] == [(node.starts[0].lease, text)]
+
+
+@given(st.text(), st.floats(0, 4e9))
+def test_a_watermark_is_one_short_line_whatever_people_are_called(person: str, at: float) -> None:
+    text = watermark(person, "7f3a9c01ffff", at)
+    assert len(text.encode()) <= MAX_WATERMARK
+    assert text.isprintable()
+    assert text.endswith(" UTC · 7f3a9c01")

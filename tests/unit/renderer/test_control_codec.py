@@ -32,7 +32,16 @@ CONTROLS: dict[str, Value] = {
 START = c.StartLease("lease-1", c.Egress("127.0.0.1", 3128, "lease-1", "pa:ss wörd", "c3BraQ=="), CONTROLS, 100)
 
 
-@pytest.mark.parametrize("message", [START, c.EndLease("lease-1"), c.Prepare("gate.example", 3128, "c3BraQ=="), c.Drain()])
+@pytest.mark.parametrize(
+    "message",
+    [
+        START,
+        c.EndLease("lease-1"),
+        c.Mark("lease-1", "bob · 09:41 · 7f3a"),
+        c.Prepare("gate.example", 3128, "c3BraQ=="),
+        c.Drain(),
+    ],
+)
 def test_to_node(message: c.ToNode) -> None:
     assert decode_to_node(encode_control(message)) == message
     with pytest.raises(WireError):

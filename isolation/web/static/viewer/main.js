@@ -4,6 +4,8 @@ import { ClipboardBridge } from "./clipboard.js";
 import { Cover } from "./cover.js";
 import { Dialogs } from "./dialogs.js";
 import { button, icon, make } from "./dom.js";
+import { Ending } from "./ending.js";
+import { Externals } from "./external.js";
 import { FindBar } from "./find.js";
 import { Indicator } from "./indicator.js";
 import { playsFilm } from "./film.js";
@@ -13,13 +15,15 @@ import { LinkHint } from "./hint.js";
 import { KeyboardInput } from "./keyboard.js";
 import { ContextMenu, menuLines } from "./menu.js";
 import { Navigation } from "./navigation.js";
+import { showNotices } from "./notices.js";
 import { PointerInput } from "./pointer.js";
 import { Selects } from "./select.js";
 import { backOff, Stream } from "./stream.js";
 import { Surface } from "./surface.js";
 import { Toasts } from "./toasts.js";
 import { TouchInput } from "./touch.js";
-import { queueWords } from "./words.js";
+import { Watermark } from "./watermark.js";
+import { askedFor, queueWords } from "./words.js";
 import { MIN_SIDE, VERSION } from "./wire.js";
 
 // ---------------------------------------------------------------- limits
@@ -70,7 +74,18 @@ const dialogs = new Dialogs({
     send({ type: "DialogReply", id, accept, text });
     if (kind === "beforeunload" && !accept) navigation.stayed();
   },
+  sign: (answer) => send({ type: "AuthReply", ...answer }),
 });
+const externals = new Externals({ refocus });
+const ending = new Ending({
+  stay() {
+    // Something a person does, that does nothing: a turn of the wheel by nothing.
+    send({ type: "Wheel", x: 0, y: 0, dx: 0, dy: 0, modifiers: 0 });
+    refocus();
+  },
+});
+showNotices(at("notices"), controls.notice ?? []);
+if (configuration.watermark) new Watermark(stage, configuration.watermark);
 const selects = new Selects(canvas, { refocus, reply: ({ id, values }) => send({ type: "SelectReply", id, values }) });
 const clipboard = new ClipboardBridge(keys, { clipboard: controls.clipboard, send: sendInput, toasts, refocus });
 const indicator = new Indicator(at("indicator"), { configuration, refocus, reload: () => send({ type: "Reload", hard: false }) });
@@ -222,6 +237,20 @@ function take(message) {
       fingers.cancel();
       dialogs.show(message);
       break;
+    case "Auth":
+      keyboard.releaseAll();
+      fingers.cancel();
+      dialogs.ask(message);
+      break;
+    case "External":
+      externals.offer(message.url);
+      break;
+    case "Permission":
+      toasts.say(askedFor(message.kind, navigation.place.origin));
+      break;
+    case "Ending":
+      ending.show(message);
+      break;
     case "DialogClosed":
       dialogs.closed(message.id);
       break;
@@ -345,6 +374,8 @@ function detach() {
   load(false);
   dialogs.clear();
   selects.clear();
+  externals.clear();
+  ending.clear();
   menu.clear();
   hint.show("");
   finder.close(true);
@@ -374,6 +405,16 @@ function closed(code) {
       break;
     case "limit-reached":
       fail("limit-reached");
+      break;
+    case "idle":
+    case "time-up":
+      surface.clear();
+      clipboard.close();
+      toasts.clear();
+      end(code, [["Open again", () => navigation.loadAgain(true), true]]);
+      break;
+    case "tab-limit":
+      end("tab-limit", [["Try again", takeOver, true]]);
       break;
     case "page-closed":
       end("page-closed", [[`Open ${app}`, () => location.assign("/"), true]]);

@@ -10,6 +10,9 @@ export const NOTICES = Object.freeze({
   "keyboard-blocked": "Typing is turned off for this page. You can still use the mouse.",
   "page-crashed": "The page stopped working and was loaded again.",
   "page-hung": "The page does not respond. You can wait, or load it again.",
+  "clipboard-large": "That is more than may be copied or pasted at once here.",
+  "clipboard-fast": "That was copied or pasted too often. Wait a minute and try again.",
+  "tab-limit": "As many tabs as allowed are open. Close one to open another.",
   "paste-off": "Pasting from your device is turned off for this page.",
   "paste-key": "Your browser lets no page read its clipboard from a menu. Paste with the keyboard instead.",
   "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
@@ -50,6 +53,21 @@ export const STATES = Object.freeze({
     icon: "hourglass",
     heading: "You are {place} in the queue",
     text: "All isolated browsers are in use. This page opens here by itself when it is your turn; you can leave it open meanwhile.{lately}",
+  },
+  idle: {
+    icon: "hourglass",
+    heading: "The isolated browser was ended",
+    text: "Nothing was done in {app} for a while. What was not saved is gone; you are still signed in.",
+  },
+  "time-up": {
+    icon: "hourglass",
+    heading: "Your time here is up",
+    text: "An isolated browser of {app} is ended after a set time. What was not saved is gone; you are still signed in.",
+  },
+  "tab-limit": {
+    icon: "windows",
+    heading: "As many tabs as allowed are open",
+    text: "Close one of the other tabs of your isolated browser, then try again here.",
   },
   "no-capacity": {
     icon: "hourglass",
@@ -108,6 +126,22 @@ export function controlLines(controls) {
     ["Print", onOff(controls.print), controls.print],
     ["Keyboard", onOff(controls.keyboard), controls.keyboard],
   ];
+}
+
+const ASKED = {
+  camera: "use the camera",
+  microphone: "use the microphone",
+  screen: "see the screen",
+  location: "know where you are",
+  notifications: "show notifications",
+  clipboard: "read the clipboard",
+  midi: "use musical instruments",
+  devices: "use devices connected to this one",
+};
+
+/** What the page at `origin` asked for and did not get. */
+export function askedFor(kind, origin) {
+  return `${origin === "" ? "The page" : origin.replace(/^https:\/\//, "")} asked to ${ASKED[kind]}. Isolated pages never may.`;
 }
 
 /** Fills in the app's name and other values. The result is text, for textContent. */
