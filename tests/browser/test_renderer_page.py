@@ -442,6 +442,33 @@ async def test_final_picture_is_exact_after_a_burst_and_slow_acks(show: Any) -> 
         assert np.array_equal(viewer.surface, expected)
 
 
+async def test_one_browser_serves_every_scale_and_follows_page_zoom(show: Any) -> None:
+    """A hair of half a CSS pixel is seen where a device pixel is so fine, and a click still falls where it was aimed."""
+    body = (
+        "<div style='position:absolute;left:.5px;top:0;width:.5px;height:100px;background:#f00'></div>"
+        "<button style='position:absolute;left:100px;top:100px;width:50px;height:50px' onclick=\"document.title='hit'\">x</button>"
+        "<script>const say = () => { document.title = devicePixelRatio; requestAnimationFrame(() => document.title == 'hit' || say()) }; say()</script>"
+    )
+    async with (
+        show(body, "/fine", scale=200, width=400, height=300) as fine,
+        show(body, "/coarse", width=400, height=300) as coarse,
+    ):
+        await fine.until(lambda v: v.surface.shape == (600, 800, 3) and v.pixel(1, 50) == (255, 0, 0))
+        assert fine.pixel(0, 50) == (255, 255, 255)
+        await coarse.until(lambda v: v.surface.shape == (300, 400, 3))
+        await coarse.say(m.Resize(320, 240, 125))
+        await coarse.until(
+            lambda v: v.surface.shape == (300, 400, 3) and "1.25" in [x.text for x in v.messages if isinstance(x, m.Title)]
+        )
+        await coarse.say(m.Resize(400, 300, 300))
+        await coarse.until(lambda v: v.surface.shape == (900, 1200, 3))
+        assert fine.surface.shape == (600, 800, 3)
+        await coarse.click(120, 120)
+        await coarse.title("hit")
+        await coarse.say(m.Resize(400, 300, 100))
+        await coarse.until(lambda v: v.surface.shape == (300, 400, 3))
+
+
 async def test_hidden_viewers_cost_nothing(show: Any) -> None:
     async with show(
         "<title>-</title><script>setInterval(() => document.documentElement.style.background = `rgb(${Math.random()*255},0,0)`, 20)</script>",

@@ -103,6 +103,31 @@ def test_frames_count_up_from_a_whole_one() -> None:
         assert isinstance(keeper.from_renderer(data), Close)
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        m.Paint(0, 0, 8, 8, m.Encoding.RECALL, bytes(6)),  # nothing was kept in slot 0
+        m.Paint(0, 0, 8, 8, m.Encoding.RECALL, b"\x00\x03\x00\x19\x00\x00"),  # past what was
+        m.Paint(0, 0, 16, 16, m.Encoding.VIDEO, b"\x91\x00\x00\x00\x00\x00\x00"),  # film without a key frame
+        m.Paint(0, 0, 16, 16, m.Encoding.VIDEO, b"\x90\x00\x00\x9d\x01\x2a\x10\x00\x10\x00" + bytes(8)),  # this viewer plays none
+    ],
+)
+def test_a_frame_that_supposes_what_the_viewer_does_not_hold_ends_the_stream(lie: m.Paint) -> None:
+    keeper = gate()
+    keep = m.Keep(3, 0, 0, 32, 32)
+    assert isinstance(keeper.from_renderer(frame(1, whole=True)), Pass)
+    assert isinstance(keeper.from_renderer(encode(m.Frame(2, 64, 48, False, (), (), (keep,)))), Pass)
+    verdict = keeper.from_renderer(encode(m.Frame(3, 64, 48, False, (), (lie,))))
+    assert isinstance(verdict, Close)
+    assert verdict.code is m.CloseCode.RENDERER_LOST
+
+
+def test_the_scale_changes_with_a_whole_frame_alone() -> None:
+    keeper = gate()
+    assert isinstance(keeper.from_renderer(frame(1, whole=True)), Pass)
+    assert isinstance(keeper.from_renderer(encode(m.Frame(2, 64, 48, False, (), (), (), 150))), Close)
+
+
 def test_frames_pass_byte_for_byte() -> None:
     data = frame(1, whole=True)
     verdict = gate().from_renderer(data)

@@ -19,6 +19,7 @@ from renderer.wire.messages import Ack, Frame, FromRenderer, Hello, Ready
 from renderer.wire.session import StreamRules
 from tests.support.renderer import Screen
 from tests.unit.renderer.test_picture import chromium_png, text
+from tests.unit.renderer.test_watermark import TEXT, marked
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 PATIENCE = 60.0
@@ -116,27 +117,30 @@ def typing(turn: int) -> Pixels:
 
 @pytest.mark.parametrize("page", [film, typing])
 @pytest.mark.parametrize("slow", [0.0, 0.08])
-async def test_the_last_picture_of_a_burst_arrives_exactly(page: Any, slow: float) -> None:
+@pytest.mark.parametrize("mark", ["", TEXT])
+async def test_the_last_picture_of_a_burst_arrives_exactly(page: Any, slow: float, mark: str) -> None:
+    """With a mark on it where one is wanted, and exactly that."""
+    shown: Any = marked if mark else lambda pixels: pixels
     chromium, far, tasks = Chromium(), Far(slow), Tasks("test")
     with ThreadPoolExecutor(2) as workers, ThreadPoolExecutor(2) as encoders:
         pump = far.pump = FramePump(chromium, tasks, workers, encoders, FairShare(2).join())
         await pump.start()
         drawing = asyncio.ensure_future(far.draw())
         try:
-            await pump.attach(far.viewer, 0, video=True)
+            await pump.attach(far.viewer, 0, video=True, watermark=mark)
             for burst in range(3):
                 for turn in range(20):
                     chromium.show(page(20 * burst + turn))
                     await asyncio.sleep(0.005)
                 async with asyncio.timeout(PATIENCE):
-                    while not (drawing.done() or (np.array_equal(far.screen.pixels, chromium.page) and pump.idle)):  # noqa: ASYNC110
+                    while not (drawing.done() or (np.array_equal(far.screen.pixels, shown(chromium.page)) and pump.idle)):  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
                 if drawing.done():
                     drawing.result()
             pump.refresh(video=False)
             chromium.show(page(99))
             async with asyncio.timeout(PATIENCE):
-                while not (drawing.done() or np.array_equal(far.screen.pixels, page(99))):  # noqa: ASYNC110
+                while not (drawing.done() or np.array_equal(far.screen.pixels, shown(page(99)))):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             assert far.most <= 4
         finally:
