@@ -15,7 +15,7 @@ from renderer.capture.share import FairShare
 from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, children
-from renderer.chromium.pool import WARM_SCALE, Pool
+from renderer.chromium.pool import Pool
 from renderer.chromium.processes import available_memory, take_census
 from renderer.input.validate import Controls
 from renderer.lease import Lease
@@ -185,7 +185,7 @@ class Node:
     async def _start(self, order: StartLease) -> LeaseReport:
         egress = order.egress
         try:
-            chromium = await self._pool.take(Proxy(egress.host, egress.port, egress.spki), WARM_SCALE)
+            chromium = await self._pool.take(Proxy(egress.host, egress.port, egress.spki))
             controls = Controls.of(order.controls)
             lease = Lease(
                 order.lease,

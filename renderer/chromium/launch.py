@@ -49,7 +49,6 @@ class Chromium:
     pid: int
     home: Path
     proxy: Proxy | None
-    scale: int
 
     @property
     def version(self) -> str:
@@ -137,14 +136,14 @@ class Engine:
             await self._playwright.stop()
             self._playwright = None
 
-    async def launch(self, proxy: Proxy | None, scale: int) -> Chromium:
+    async def launch(self, proxy: Proxy | None) -> Chromium:
         """Start one Chromium, and a new driver when the last one died. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
         async with self._starting:
             if self._playwright is None:
                 await self.start()
-        return await self._launch(self._playwright, proxy, scale)
+        return await self._launch(self._playwright, proxy)
 
-    async def _launch(self, driver: Playwright | None, proxy: Proxy | None, scale: int) -> Chromium:
+    async def _launch(self, driver: Playwright | None, proxy: Proxy | None) -> Chromium:
         if driver is None:
             raise LaunchError("the driver does not run")
         home = private_directory(self.runtime_dir)
@@ -173,7 +172,7 @@ class Engine:
             await _close(browser)
             shutil.rmtree(home, ignore_errors=True)
             raise LaunchError("Chromium ended while it started")
-        return Chromium(browser, pid, home, proxy, scale)
+        return Chromium(browser, pid, home, proxy)
 
     def _leader(self, home: Path) -> int | None:
         """Return the process that the driver started for a private directory: Chromium itself, or what holds its namespaces."""

@@ -1,6 +1,6 @@
 """Warm browsers: started, and not yet anybody's.
 
-A browser's gateway and scale are fixed at its start, so the pool warms for the gateway that a router named last; a browser that was started for
+A browser's gateway is fixed at its start, so the pool warms for the gateway that a router named last; a browser that was started for
 another gateway is ended, never handed out. One that waited long is replaced; none is warmed while memory is short.
 """
 
@@ -23,7 +23,6 @@ RETRY_SECONDS = 5.0  # between attempts to warm a browser when starting fails
 WARM_LIFE_SECONDS = (
     3600.0  # a browser that waits longer is replaced: it gathers memory, and may be older than Chromium on the disk
 )
-WARM_SCALE = 100  # most screens; others start cold, in a quarter of a second
 
 log = logging.getLogger("renderer.pool")
 
@@ -49,12 +48,12 @@ class Pool:
     def __len__(self) -> int:
         return len(self._ready)
 
-    async def take(self, proxy: Proxy, scale: int) -> Chromium:
+    async def take(self, proxy: Proxy) -> Chromium:
         """Return a browser for one session; the pool fills up again behind it. Raises LaunchError or NoSandboxError."""
         self._serve(proxy)
-        chromium = self._ready.pop() if scale == WARM_SCALE and self._ready else None
+        chromium = self._ready.pop() if self._ready else None
         if chromium is None or not chromium.browser.is_connected():
-            chromium = await self._engine.launch(proxy, scale)
+            chromium = await self._engine.launch(proxy)
         self._changed()
         return chromium
 
@@ -97,7 +96,7 @@ class Pool:
             while len(self._ready) < self._wanted and not self._closed and self._allowed():
                 proxy = self._proxy
                 try:
-                    chromium = await self._engine.launch(proxy, WARM_SCALE)
+                    chromium = await self._engine.launch(proxy)
                 except (LaunchError, NoSandboxError) as problem:
                     log.warning("pool.launch-failed", extra={"why": str(problem)})
                     await asyncio.sleep(RETRY_SECONDS)

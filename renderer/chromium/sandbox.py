@@ -19,7 +19,7 @@ async def check_sandbox(engine: Engine) -> str:
 
     Raises :class:`NoSandboxError`, or :class:`LaunchError` when Chromium does not start at all.
     """
-    chromium = await engine.launch(None, 100)
+    chromium = await engine.launch(None)
     try:
         page = await chromium.browser.new_page()
         await page.set_content("<p>sandbox</p>")

@@ -76,7 +76,8 @@ class Egress:
 class StartLease:
     """``{"op": "start", "lease": …, "egress": {…}, "controls": {…}, "scale": 100}``. Idempotent: a live lease answers ``started`` and takes the new controls.
 
-    ``controls``: exactly the names of :data:`renderer.wire.controls.RULES`.
+    ``controls``: exactly the names of :data:`renderer.wire.controls.RULES`. ``scale``: of the screen of whoever came first, in hundredths;
+    a browser serves every scale, each viewer says its own.
     """
 
     lease: str
