@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -40,6 +41,7 @@ FEEL = "feel"  # not a scenario: reactions are timed
 FIRST_FRAMES = 4  # new sessions whose first picture is timed
 TOGETHER = 4  # people at once
 CAPACITY, WARM = 8, 2
+BUSY = 1.0  # load average before a run
 _SOURCES = {"text": ("input", "header button"), "data": ("form.filters input.filter-value", "td.col-id a, td.type-pk a")}
 
 
@@ -104,7 +106,11 @@ async def run(options: argparse.Namespace) -> None:
     """Start everything, measure, print and write."""
     wanted: Sequence[str] = options.peers
     names: Sequence[str] = options.only or [*SCENARIOS, FEEL]
-    results = Results()
+    results = Results(load=round(os.getloadavg()[0], 1))
+    if results.load > BUSY:
+        console.print(
+            f"[yellow]This machine has other work (load average {results.load}):[/] neither times nor bytes are to be trusted"
+        )
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         with console.status("Starting …") as status:
@@ -263,7 +269,9 @@ async def _measure(system: System, scenario: Scenario, site: Site, number: int, 
     with _noting(results, f"{scenario.name}, {system.name}"):
         try:
             async with asyncio.timeout(RUN_SECONDS):
-                parts = await perform(system, scenario.subject, scenario.phases, name, LOAD_SECONDS, arrived)
+                parts = await perform(
+                    system, scenario.subject, scenario.phases, name, LOAD_SECONDS, arrived, rests=scenario.rests
+                )
         except TimeoutError as error:
             raise MissingError(f"{error}; the page says {seen}") from error
     if parts is None:

@@ -33,6 +33,7 @@ class Results:
     """What the runs gave. ``runs``: (system, scenario) → one dictionary of phases per round. ``missing``: what could not be measured, and why.
 
     ``feels``: one person, by system. ``together``: several of ours at once. ``first``: milliseconds from click to picture in new sessions.
+    ``load``: the machine's load average before the run.
     """
 
     runs: dict[tuple[str, str], list[dict[str, Part]]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Results:
     first: list[float] = field(default_factory=list)
     idle: Idle | None = None
     missing: list[str] = field(default_factory=list)
+    load: float = 0.0
 
     @property
     def systems(self) -> list[str]:

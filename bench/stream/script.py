@@ -9,7 +9,7 @@ from typing import Protocol
 
 WIDTH, HEIGHT = 1280, 800
 NOTCH = 120  # CSS pixels: one notch of a mouse wheel in Chromium, under X11 as well
-LATE = 50  # times 0.2 seconds for what is late
+LATE = 50  # looks at what is late
 OURS, JPEG, PNG, VNC, XPRA = "ours", "screencast jpeg", "screencast png", "noVNC", "xpra"
 SYSTEMS = (OURS, JPEG, PNG, VNC, XPRA)
 
@@ -58,6 +58,10 @@ class Taken:
     bytes: int = 0
     messages: int = 0
     notes: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Taken) -> Taken:
+        """Return both together."""
+        return Taken(self.bytes + other.bytes, self.messages + other.messages, self.notes + other.notes)
 
 
 @dataclass
@@ -180,11 +184,19 @@ class Phase:
 
 
 async def perform(
-    system: System, subject: Subject, phases: Sequence[Phase], run: str, load: float, arrived: Callable[[], Awaitable[bool]]
+    system: System,
+    subject: Subject,
+    phases: Sequence[Phase],
+    run: str,
+    load: float,
+    arrived: Callable[[], Awaitable[bool]],
+    *,
+    rests: bool,
 ) -> dict[str, Part]:
     """Put one system through a script; return what each phase took. ``load``: seconds for loading the page, the first phase of each.
 
     ``arrived``: whether all of the script has reached the page; a busy machine gets more time for that. Raises TimeoutError where it never does.
+    ``rests``: the page is still at the end, so what comes late is waited for: a system that fell behind would look thrifty.
     """
     parts: dict[str, Part] = {}
     server, client = system.server(), system.client()
@@ -198,12 +210,14 @@ async def perform(
         if moving is not None:
             seconds = asyncio.get_running_loop().time() - moving
             fps = round(len((await system.seen()).changes) / seconds, 1)
+        taken = await system.take()
         if phases and name == phases[-1].name:
             await in_time(arrived)
+            taken += await _late(system, rests=rests)
         now, now_client = system.server(), system.client()
         used = {kind: round(now[kind] - server.get(kind, 0.0), 3) for kind in now}
         used_client = None if now_client is None or client is None else round(now_client - client, 3)
-        parts[name] = Part(await system.take(), used, used_client, fps)
+        parts[name] = Part(taken, used, used_client, fps)
         server, client = now, now_client
 
     try:
@@ -219,6 +233,18 @@ async def perform(
     finally:
         await system.close()
     return parts
+
+
+async def _late(system: System, *, rests: bool) -> Taken:
+    """Return what still comes: until nothing does for half a second, where the page rests."""
+    found = await system.take()
+    for _ in range(LATE if rests else 0):
+        await asyncio.sleep(0.5)
+        more = await system.take()
+        found += more
+        if more.messages == 0:
+            break
+    return found
 
 
 async def in_time(arrived: Callable[[], Awaitable[bool]]) -> None:

@@ -128,6 +128,7 @@ def _write(results: Results, found: Mapping[str, float | int], seconds: float, r
             "missing": results.missing,
             "conditions": {
                 "rounds": rounds,
+                "load_before": results.load,
                 "total_seconds": round(seconds),
                 "screencast": JPEG,
                 "systems": [system for system in SYSTEMS if system in results.systems],
