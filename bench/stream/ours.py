@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from bench.report import MissingError
 from bench.stream.browsers import Viewers
-from bench.stream.processes import Meter, browsers_below, command, family, free_port, listens, pss_below, running, wait_until
+from bench.stream.processes import Meter, browsers_below, command, family, free_port, listens, pss_of, running, wait_until
 from bench.stream.script import HEIGHT, OURS, WIDTH, Spot, Subject, Taken
 from bench.stream.viewing import Note, View, Viewed, closed, count
 from isolation.testing.tenant import people
@@ -97,9 +97,20 @@ class Product:
         return False
 
     def memory(self) -> Memory:
-        """Return what its processes take now."""
-        browsers = sorted((pss_below(pid) for pid in browsers_below(self.node)), reverse=True)
-        return Memory(tuple(browsers), pss_below(self.pid) - sum(browsers))
+        """Return what its processes take now. Each is read once: some come and go meanwhile."""
+        taken = {process.pid: pss_of(process.pid) for process in family(self.pid)}
+        trees = [{process.pid for process in family(pid)} for pid in browsers_below(self.node)]
+        browsers = sorted((sum(taken.get(pid, 0.0) for pid in tree) for tree in trees), reverse=True)
+        inside = set().union(*trees)
+        return Memory(tuple(browsers), sum(used for pid, used in taken.items() if pid not in inside and not _is_browser(pid)))
+
+
+def _is_browser(pid: int) -> bool:
+    """Tell whether a process is a Chromium's: one that is on its way out belongs to no browser any more, nor to the rest."""
+    try:
+        return psutil.Process(pid).name().startswith("chrom")
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextlib.contextmanager

@@ -127,11 +127,6 @@ def pss_of(pid: int) -> float:
     return next((int(line.split()[1]) / 1000 * 1.024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def pss_below(pid: int) -> float:
-    """Return the same of a process and all below it."""
-    return sum(pss_of(process.pid) for process in family(pid))
-
-
 class Meter:
     """Processor time and memory of some processes and all below them, by kind. What a process used counts on when it has ended."""
 
