@@ -1,10 +1,11 @@
 # make demo   the whole product on this machine, with real apps and a built-in tenant
 # make test   every test; with ARGS="…" one pytest with these arguments, e.g. make test ARGS="-n 3 tests/unit"
 # Both install what they need first, and can be run again and again.
-.PHONY: demo test lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
+.PHONY: demo test fuzz lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
 
 PY := .venv/bin/python
 PROCESSES ?= 3
+FUZZ_SECONDS ?= 600
 
 demo:
 	@deploy/setup.sh demo
@@ -22,6 +23,13 @@ endif
 
 setup:
 	@deploy/setup.sh dev
+
+# Looks for messages that pass the gate and should not: FUZZ_SECONDS each way, a fifth of it for each of what is read beside the stream.
+fuzz: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev,fuzz]"
+	$(PY) -m tests.hostile.fuzz renderer --seconds $(FUZZ_SECONDS)
+	$(PY) -m tests.hostile.fuzz viewer --seconds $(FUZZ_SECONDS)
+	for way in control images icon; do $(PY) -m tests.hostile.fuzz $$way --seconds $$(( $(FUZZ_SECONDS) / 5 )) || exit 1; done
 
 lint: setup
 	$(PY) -m ruff format --check .

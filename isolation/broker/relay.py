@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from isolation.broker.allowance import EVENTS_BURST, EVENTS_PER_SECOND, INPUTS_BURST, INPUTS_PER_SECOND, Allowance, cost
 from isolation.broker.figures import Figures, NoFigures
 from isolation.broker.gatekeeper import Close, Drop, Gatekeeper, Pass
 from isolation.broker.hours import Activity, Watch, is_deed
@@ -29,10 +30,6 @@ log = structlog.get_logger()
 # ---------------------------------------------------------------- limits
 HELLO_SECONDS = 10.0  # a viewer's script says hello in its first tick; who does not is not a viewer
 HEARTBEAT_SECONDS = 4.0  # silence after which the viewer is told that the line still stands
-EVENTS_PER_SECOND = (
-    200.0  # a renderer's events but frames: a page that changes its title in a loop must not stall a person's browser
-)
-EVENTS_BURST = 400.0
 
 # What the registry of live connections says, in the viewer's codes. Anything unforeseen makes the viewer ask again by reloading.
 _GOING_AWAY = (
@@ -230,7 +227,7 @@ class Relay:
     async def _downward(
         self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant
     ) -> CloseCode | None:
-        allowance, last = EVENTS_BURST, self._clock.monotonic()
+        allowance = Allowance(EVENTS_PER_SECOND, EVENTS_BURST, self._clock.monotonic())
         kilobits = grant.controls.bandwidth_kbps
         pace = Pace(kilobits * 1000 / 8) if kilobits is not None else None
         heartbeat = encode(Loading(active=False))
@@ -263,13 +260,12 @@ class Relay:
                             return None
                         if isinstance(message, Loading):
                             heartbeat = data
-                if not (isinstance(verdict, Pass) and isinstance(verdict.message, Frame)):
-                    now = self._clock.monotonic()
-                    allowance = min(EVENTS_BURST, allowance + (now - last) * EVENTS_PER_SECOND) - 1
-                    last = now
-                    if allowance < 0:
-                        await asyncio.sleep(1 / EVENTS_PER_SECOND)
-                if pace is not None and (wait := pace.take(len(received), self._clock.monotonic())) > 0:
+                passed = verdict.message if isinstance(verdict, Pass) else None
+                now = self._clock.monotonic()
+                waits = [allowance.spend(cost(passed, len(received)), now)]
+                if pace is not None:
+                    waits.append(pace.take(len(received), now))
+                if (wait := max(waits)) > 0:
                     await self._sleep(wait)
                 while gate.congested:
                     drawn.clear()
@@ -282,8 +278,11 @@ class Relay:
     async def _upward(
         self, viewer: ViewerSocket, page: PageLink, gate: Gatekeeper, drawn: asyncio.Event, grant: Grant
     ) -> CloseCode | None:
+        allowance = Allowance(INPUTS_PER_SECOND, INPUTS_BURST, self._clock.monotonic())
         while True:
-            match gate.from_viewer(await viewer.receive(), self._clock.monotonic()):
+            received = await viewer.receive()
+            verdict = gate.from_viewer(received, self._clock.monotonic())
+            match verdict:
                 case Close(code, rule):
                     log.warning("gate.closed", app=grant.app, rule=rule)
                     return code
@@ -297,6 +296,9 @@ class Relay:
                     self._acted(grant, message)
                     await page.send(data)
             drawn.set()
+            passed = verdict.message if isinstance(verdict, Pass) else None
+            if (wait := allowance.spend(cost(passed, len(received)), self._clock.monotonic())) > 0:
+                await self._sleep(wait)
 
 
 class _OneAtATime:

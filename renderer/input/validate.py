@@ -13,6 +13,7 @@ from enum import Enum
 from renderer.wire.codec import MAX_WHEEL
 from renderer.wire.controls import PerMinute, Value
 from renderer.wire.messages import (
+    Ack,
     Clipboard,
     ClipboardImage,
     Composition,
@@ -37,8 +38,12 @@ from renderer.wire.messages import (
 )
 
 # ---------------------------------------------------------------- limits
-INPUT_RATE = 400.0  # messages a second: a 240 Hz mouse plus fast typing
-INPUT_BURST = 1200.0  # three seconds' worth: what piles up while the network pauses
+MOTION_RATE = (
+    400.0  # moves and wheels a second: a 240 Hz mouse and room; they have a bucket of their own, so that no click is lost to them
+)
+MOTION_BURST = 1200.0  # three seconds' worth: what piles up while the network pauses
+INPUT_RATE = 200.0  # other messages a second: a held key repeats 30 times, the fastest hands do 20 things
+INPUT_BURST = 600.0
 TEXT_RATE = 64 * 1024.0  # bytes a second of typed and pasted text
 TEXT_BURST = 512 * 1024.0  # two pastes of the largest size
 NAVIGATION_RATE = 4.0  # addresses, reloads and steps through history a second
@@ -159,6 +164,7 @@ class InputGate:
 
     def __init__(self) -> None:
         self._pastes, self._copies = PerMinute(), PerMinute()
+        self._motion = _Bucket(MOTION_RATE, MOTION_BURST)
         self._messages = _Bucket(INPUT_RATE, INPUT_BURST)
         self._text = _Bucket(TEXT_RATE, TEXT_BURST)
         self._navigation = _Bucket(NAVIGATION_RATE, NAVIGATION_BURST)
@@ -206,7 +212,10 @@ class InputGate:
                 return Verdict.ACCEPT if self._fingers.take(message) else Verdict.DROP
             case _:
                 pass
-        if not self._messages.take(1.0, now):
+        bucket = self._motion if is_motion(message) else self._messages
+        if not isinstance(message, Ack) and not bucket.take(
+            1.0, now
+        ):  # the router lets no acknowledgement pass that it did not wait for
             return Verdict.DROP
         match message:
             case Text(text) | Composition(text) | Paste(text) if not self._text.take(len(text.encode()), now):

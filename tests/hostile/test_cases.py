@@ -11,7 +11,7 @@ def test_every_case_has_a_test_or_a_reason() -> None:
     proven = proofs()
     assert sorted(CASES) == list(range(1, 71))
     assert set(proven) <= set(CASES)
-    assert set(LACKING) == set(CASES) - set(proven)
+    assert set(CASES) - set(proven) <= set(LACKING) <= set(CASES)
     assert set(PARTLY) <= set(proven)
 
 

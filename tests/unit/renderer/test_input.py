@@ -17,6 +17,8 @@ from renderer.input.validate import (
     INPUT_BURST,
     INPUT_RATE,
     MAX_QUEUE,
+    MOTION_BURST,
+    MOTION_RATE,
     NAVIGATION_BURST,
     Controls,
     InputGate,
@@ -230,7 +232,30 @@ def test_a_flood_is_dropped_and_a_person_is_not() -> None:
     verdicts = [gate.judge(KEY, OPEN, 0.0) for _ in range(5000)]
     assert verdicts.count(Verdict.ACCEPT) == int(INPUT_BURST)
     assert gate.judge(KEY, OPEN, 1.0) is Verdict.ACCEPT
-    assert all(InputGate().judge(move(n), OPEN, n / INPUT_RATE) is Verdict.ACCEPT for n in range(2000))
+    gate = InputGate()
+    assert all(gate.judge(KEY, OPEN, n / INPUT_RATE) is Verdict.ACCEPT for n in range(2000))
+    assert all(gate.judge(move(n), OPEN, n / MOTION_RATE) is Verdict.ACCEPT for n in range(2000))
+
+
+@pytest.mark.case(31)
+def test_a_click_is_not_lost_behind_ten_thousand_moves() -> None:
+    gate, queue = InputGate(), InputQueue()
+    taken = [message for message in map(move, range(10_000)) if gate.judge(message, OPEN, 0.0) is Verdict.ACCEPT]
+    assert len(taken) == int(MOTION_BURST)
+    up = m.Pointer(m.PointerKind.UP, 1, 1, 0, 0, 1, 0)
+    for message in (*taken, DOWN, up):
+        assert gate.judge(message, OPEN, 0.0) is (Verdict.DROP if message in taken else Verdict.ACCEPT)
+        assert queue.put(message)
+    assert [queue.get() for _ in range(len(queue))] == [taken[-1], DOWN, up]  # the moves are one
+
+
+@pytest.mark.case(31, 32)
+def test_an_acknowledgement_is_never_lost() -> None:
+    gate = InputGate()
+    for message in (move(1), KEY):
+        for _ in range(5000):
+            gate.judge(message, OPEN, 0.0)
+    assert gate.judge(m.Ack(7), OPEN, 0.0) is Verdict.ACCEPT
 
 
 def test_pasting_and_navigating_have_their_own_rates() -> None:

@@ -1,0 +1,89 @@
+"""Where fuzzing begins: the golden vectors of the wire, small pictures, and the words of the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from renderer.wire import control as c
+from renderer.wire import messages as m
+from renderer.wire.control_codec import encode_control
+from tests.hostile.fuzz.ways import CONTROLS, MARK
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
+
+
+def _vectors(direction: str) -> list[bytes]:
+    names = (f"{direction}_renderer", f"refused_{direction}_renderer")
+    return [bytes.fromhex(row["hex"]) for name in names for row in json.loads((VECTORS / f"{name}.json").read_text())]
+
+
+def _streams(direction: str) -> Iterator[bytes]:
+    vectors = [vector for vector in _vectors(direction) if len(vector) < 20_000]
+    for number in range(len(CONTROLS)):
+        for vector in vectors:
+            yield bytes([number]) + vector
+        yield bytes([number]) + MARK.join(vectors[:8])
+
+
+def _pictures() -> Iterator[bytes]:
+    for side in (1, 5, 32):
+        for channels in (3, 4):
+            pixels = (np.arange(side * side * channels) * 7919 % 256).astype(np.uint8).reshape(side, side, channels)
+            yield bytes(imagecodecs.png_encode(pixels))
+            for lossless in (True, False):
+                yield bytes(imagecodecs.webp_encode(pixels, lossless=lossless))
+
+
+def _control() -> Iterator[bytes]:
+    egress = c.Egress("127.0.0.1", 8080, "lease", "password", "a" * 44)
+    for controls in CONTROLS:
+        yield encode_control(c.StartLease("lease", egress, controls.for_node(), 100)).encode()
+    yield encode_control(c.EndLease("lease")).encode()
+    yield encode_control(c.LeaseReport("lease", c.LeaseState.STARTED, c.LeaseCode.OK)).encode()
+    yield encode_control(c.NodeStatus(1, 2, 3, "156.0.0.0")).encode()
+    yield b"/leases/lease/page?origin=https%3A%2F%2Fpayroll.corp.example"
+
+
+def seeds(way: str) -> list[bytes]:
+    """Return the first inputs of a way."""
+    match way:
+        case "renderer":
+            return list(_streams("from"))
+        case "viewer":
+            return list(_streams("to"))
+        case "control":
+            return list(_control())
+        case _:
+            return list(_pictures())
+
+
+def words() -> list[str]:
+    """Return the names and keywords of the contract: a fuzzer that has to guess them gets nowhere."""
+    found = {
+        "origin=",
+        "/.isolation/",
+        "%2e%2e",
+        "\\\\",
+        "https://a.example",
+        "true",
+        "false",
+        "null",
+        "1e9",
+        "-1",
+        "4294967296",
+        "\\xff\\xfe\\xfd\\xfc",
+    }
+    for module in (m, c):
+        for thing in vars(module).values():
+            if isinstance(thing, type) and issubclass(thing, StrEnum):
+                found |= {f'\\"{word.value}\\"' for word in thing}
+            elif isinstance(thing, type) and is_dataclass(thing):
+                found |= {f'\\"{field.name}\\":' for field in fields(thing)}
+    return sorted(found)
