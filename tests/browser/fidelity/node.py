@@ -75,7 +75,9 @@ class Eye:
                 said = await cdp.send("Runtime.evaluate", {"expression": PENDING, "returnByValue": True})
                 return {"pending": str(said["result"].get("value", "loading"))}
             case "where":
-                return {"url": tab.page.url}
+                cdp = await self._cdp(tab)
+                said = await cdp.send("Runtime.evaluate", {"expression": "location.href", "returnByValue": True})
+                return {"url": str(said["result"]["value"])}
             case "close":
                 await tab.close()
                 return {}

@@ -36,7 +36,7 @@ from tests.support.renderer import Page as Answer
 QUIET_SECONDS = 0.25  # nothing has crossed the line for so long: three slow frames
 LONG_QUIET_SECONDS = 1.5  # the same where the first comparison counts; on a busy machine it is:
 SLOWNESS = 12  # times what Chromium's last screenshot took
-MOST_QUIET_SECONDS = 3.5  # the router says a word after four seconds of silence
+MOST_QUIET_SECONDS = 3.0  # the router says a word after four seconds of silence
 REST_SECONDS = 45.0  # after that a page counts as restless: no page here moves for longer than two seconds
 READINGS = 6  # comparisons until a picture that differs counts as wrong
 CATCH_UP_SECONDS = 0.8  # within which the viewer must show what Chromium showed, where something still moved at the first look
@@ -62,8 +62,9 @@ _WATCH = """(() => {
     return socket;
   } });
 })();"""
-_SETTLED = """() => fidelity.open > 0 && fidelity.drawn === fidelity.frames && fidelity.frames > 0 && !document.body.classList.contains('covered')
-  && parseFloat(document.getElementById('surface').style.width) > 0"""
+# How many frames were drawn, 0 where more is to come.
+_SETTLED = """() => fidelity.open > 0 && fidelity.drawn === fidelity.frames && !document.body.classList.contains('covered')
+  && parseFloat(document.getElementById('surface').style.width) > 0 ? fidelity.frames : 0"""
 _HASH = """async () => {
   const canvas = document.getElementById('surface'), stage = document.getElementById('stage');
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -224,6 +225,8 @@ class Session:
                 self._line.weather = weather
                 await evaluated(page, f"fidelity.hold = {weather.hold_acks}")
                 did = await hand.burst()
+                if not page.url.startswith(self.origin):
+                    await self._open_again(page, chunk, number, did, page.url)
                 await self._compare(page, chunk, number, [weather.name, *did], strict=strict)
                 if number == chunk.bursts - 1:
                     await self._look(hand, chunk, number, did)
@@ -240,10 +243,13 @@ class Session:
         with contextlib.suppress(LookupError):
             url = str((await self._eye.ask("where", await evaluated(page, _NAME)))["url"])
             if not url.startswith(f"{self.origin}/{chunk.page}"):
-                self._tally.strayed += 1
-                sys.stdout.write(f"\nstrayed to {url}: FIDELITY_CHUNKS={chunk} burst {number} did: {', '.join(did)}\n")
-                self._line.weather = CLEAR
-                await page.goto(f"{self.origin}/{chunk.page}")
+                await self._open_again(page, chunk, number, did, url)
+
+    async def _open_again(self, page: Page, chunk: Chunk, number: int, did: list[str], url: str) -> None:
+        self._tally.strayed += 1
+        sys.stdout.write(f"\nstrayed to {url}: FIDELITY_CHUNKS={chunk} burst {number} did: {', '.join(did)}\n")
+        self._line.weather = CLEAR
+        await page.goto(f"{self.origin}/{chunk.page}")
 
     async def _compare(self, page: Page, chunk: Chunk, number: int, did: list[str], *, strict: bool) -> None:
         differs, picture = "", None
@@ -312,19 +318,21 @@ class Session:
                 if self._line.quiet < seconds:
                     why = "the line is busy"
                     continue
-                if not await evaluated(page, _SETTLED):
+                frames = await evaluated(page, _SETTLED)
+                if frames == 0:
                     why = "the viewer is not connected"
                     await asyncio.sleep(0.05)
                     continue
-                name = await evaluated(page, _NAME)
-                why = str((await self._eye.ask("pending", name))["pending"])
-                if why in {"", "caret"} and self._line.quiet >= seconds:
+                why = str((await self._eye.ask("pending", await evaluated(page, _NAME)))["pending"])
+                # The router's heartbeat may have moved the line meanwhile; a frame must not.
+                if why in {"", "caret"} and await evaluated(page, _SETTLED) == frames:
                     return why
                 await asyncio.sleep(0.05)
             except (Error, LookupError) as problem:
                 why = str(problem)
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"{page.url} never rested: {why}; {await evaluated(page, 'JSON.stringify(fidelity)')}")
+        said = await evaluated(page, "JSON.stringify(fidelity) + document.getElementById('cover').textContent")
+        raise AssertionError(f"{page.url} never rested: {why}; {said}")
 
     async def _note(
         self, page: Page, chunk: Chunk, number: int, did: list[str], why: str, picture: Any, shown: Any = None
