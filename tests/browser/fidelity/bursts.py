@@ -105,6 +105,11 @@ class Hand:
         self.said.append(f"press {key}")
         await self.page.keyboard.press(key)
 
+    async def nudge(self) -> None:
+        """Move the mouse somewhere."""
+        x, y = self._spot()
+        await self.page.mouse.move(x, y, steps=2)
+
     async def open_at(self, size: tuple[int, int]) -> None:
         """Make the window's inside so large. The screen's own scale stays."""
         self.size = size

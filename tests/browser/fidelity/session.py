@@ -227,6 +227,10 @@ class Session:
                 did = await hand.burst()
                 if not page.url.startswith(self.origin):
                     await self._open_again(page, chunk, number, did, page.url)
+                if strict:
+                    # What a scroll brought under the mouse knows of it only when it moves, or when a screenshot makes the page look.
+                    await self._rest(page, QUIET_SECONDS)
+                    await hand.nudge()
                 await self._compare(page, chunk, number, [weather.name, *did], strict=strict)
                 if number == chunk.bursts - 1:
                     await self._look(hand, chunk, number, did)
