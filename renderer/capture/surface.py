@@ -110,9 +110,18 @@ def unpack(words: Words) -> Rgb:
 
 
 def any_in_cells(pixels: NDArray[np.bool_], cell_width: int, cell_height: int) -> Cells:
-    """Reduce pixels to cells: true where any pixel of the cell is. Cells at the right and lower edge may be cut off."""
-    rows = np.logical_or.reduceat(pixels, np.arange(0, pixels.shape[0], cell_height), axis=0)
-    cells: Cells = np.logical_or.reduceat(rows, np.arange(0, pixels.shape[1], cell_width), axis=1)
+    """Reduce pixels to cells: true where any pixel of the cell is. Cells at the right and lower edge may be cut off.
+
+    ``cell_width``: a multiple of eight, for eight pixels are looked at as one number.
+    """
+    height, width = pixels.shape
+    if width % 8 or not pixels.flags.c_contiguous:
+        padded = np.zeros((height, -(-width // 8) * 8), np.bool_)
+        padded[:, :width] = pixels
+        pixels = padded
+    eights = pixels.view(np.uint64)
+    rows = np.bitwise_or.reduceat(eights, np.arange(0, height, cell_height), axis=0)
+    cells: Cells = np.bitwise_or.reduceat(rows, np.arange(0, eights.shape[1], cell_width // 8), axis=1) != 0
     return cells
 
 
