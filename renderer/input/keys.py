@@ -130,12 +130,15 @@ def key_event(key: Key, *, mac: bool) -> dict[str, object]:
             commands.append(_MAC_COMMANDS[key.key])
         key = linux_key(key)
     text = typed_text(key) if key.down else ""
+    # A character that took Control and Alt together is typed without them: with them, a page takes it for a shortcut.
+    chosen = text != "" and key.modifiers & (CTRL | ALT) == CTRL | ALT
+    modifiers = key.modifiers & ~(CTRL | ALT) if chosen else key.modifiers
     event: dict[str, object] = {
         "type": ("keyDown" if text else "rawKeyDown") if key.down else "keyUp",
         "key": key.key,
         "code": key.code,
         "windowsVirtualKeyCode": virtual_key(key),
-        "modifiers": key.modifiers,
+        "modifiers": modifiers,
         "location": key.location,
         "isKeypad": key.location == 3,
         "autoRepeat": key.repeat,
