@@ -89,6 +89,8 @@ async def test_first_picture_address_title(show: Any) -> None:
         await viewer.message(m.Loading, lambda x: not x.active)
 
 
+@pytest.mark.feature("typing", by="keyboard")
+@pytest.mark.feature("wheel and touchpad: both directions, to the pixel", by="mouse")
 @pytest.mark.case(66, 67)
 async def test_typing_wheel_and_buttons(show: Any) -> None:
     body = """<title>-</title><input id=i style='position:absolute;left:10px;top:10px;width:200px'><div style='height:5000px'></div>
@@ -119,6 +121,7 @@ async def test_typing_wheel_and_buttons(show: Any) -> None:
         await viewer.title("double")
 
 
+@pytest.mark.feature("keyboards with Command", by="keyboard")
 async def test_command_keyboard(show: Any) -> None:
     body = """<title>-</title><textarea id=t style='position:absolute;left:10px;top:10px;width:300px;height:80px'>one two</textarea>
       <script>t.oninput = () => document.title = t.value;</script>"""
@@ -134,6 +137,7 @@ async def test_command_keyboard(show: Any) -> None:
         await viewer.title("xone two")
 
 
+@pytest.mark.feature("back, forward, reload", by="mouse")
 async def test_history_and_same_document_navigation(show: Any, gateway: Gateway) -> None:
     gateway.html("/second", "<title>second</title>")
     async with show(
@@ -154,6 +158,7 @@ async def test_history_and_same_document_navigation(show: Any, gateway: Gateway)
         assert not [x for x in viewer.messages if isinstance(x, m.Location) and x.path == "" and x.index]
 
 
+@pytest.mark.feature("dialogs: alert, confirm, prompt", by="mouse")
 async def test_dialogs(show: Any) -> None:
     body = """<title>-</title><button style='position:absolute;left:0;top:0;width:100px;height:50px' onclick="document.title='answer '+prompt('Name? <img src=x>','you')">ask</button>
       <button style='position:absolute;left:200px;top:0;width:100px;height:50px' onclick="document.title='sure '+confirm('sure?')">ask</button>"""
@@ -191,6 +196,8 @@ async def test_alert_loop_ends(show: Any) -> None:
         assert 1 <= answered < 20
 
 
+@pytest.mark.feature("drop-downs", by="mouse")
+@pytest.mark.feature("drop-downs", by="keyboard")
 @pytest.mark.case(65)
 async def test_select_by_mouse_and_keyboard(show: Any) -> None:
     body = """<title>-</title><select id=s style='position:absolute;left:40px;top:30px;width:120px;height:30px'>
@@ -216,6 +223,7 @@ async def test_select_by_mouse_and_keyboard(show: Any) -> None:
         await viewer.title("zero 0")
 
 
+@pytest.mark.feature("date, time, month, week and colour inputs", by="mouse")
 @pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("kind", "value", "reply"),
@@ -239,6 +247,7 @@ async def test_pickers(show: Any, kind: str, value: str, reply: str) -> None:
         await viewer.title(reply)
 
 
+@pytest.mark.feature("drop-downs in frames of other sites", by="mouse")
 @pytest.mark.case(70)
 async def test_select_in_a_frame_of_another_site(show: Any, gateway: Gateway) -> None:
     gateway.html(
@@ -256,6 +265,7 @@ async def test_select_in_a_frame_of_another_site(show: Any, gateway: Gateway) ->
         await viewer.title("got b")
 
 
+@pytest.mark.feature("cursor shapes, also in frames of other sites", by="mouse")
 async def test_cursor(show: Any) -> None:
     body = """<a href='/x' style='position:absolute;left:0;top:0'>link link</a><p id=p style='position:absolute;left:0;top:100px'>plain text</p>
       <div style='position:absolute;left:300px;top:0;width:100px;height:100px;cursor:url(/c.png),ew-resize'></div>"""
@@ -269,6 +279,7 @@ async def test_cursor(show: Any) -> None:
             )  # type: ignore[misc]
 
 
+@pytest.mark.feature("new windows and tabs, opener kept, capped", by="mouse")
 @pytest.mark.case(69)
 async def test_windows_wait_for_viewers(show: Any, node: NodeProcess, gateway: Gateway, lease: str) -> None:
     gateway.html(
@@ -292,6 +303,7 @@ async def test_windows_wait_for_viewers(show: Any, node: NodeProcess, gateway: G
             assert closed.code is m.CloseCode.PAGE_CLOSED
 
 
+@pytest.mark.feature("new windows and tabs, opener kept, capped", by="mouse")
 @pytest.mark.case(48)
 async def test_popup_flood_is_capped(show: Any) -> None:
     body = """<title>-</title><button style='position:absolute;left:0;top:0;width:100px;height:50px'>open</button><script>
@@ -322,6 +334,7 @@ async def test_takeover_and_return(show: Any, node: NodeProcess, lease: str) -> 
             await second.message(m.Closed)
 
 
+@pytest.mark.feature("resizing the window", by="mouse")
 @pytest.mark.case(68)
 async def test_resize_storm_ends_in_the_last_size(show: Any) -> None:
     async with show(
@@ -334,6 +347,7 @@ async def test_resize_storm_ends_in_the_last_size(show: Any) -> None:
         await viewer.until(lambda v: v.surface.shape == (480, 640, 3))
 
 
+@pytest.mark.feature("copy, cut, paste", by="keyboard")
 @pytest.mark.case(41, 42)
 async def test_clipboard_both_ways(show: Any) -> None:
     body = """<title>-</title><textarea id=t style='position:absolute;left:10px;top:10px;width:300px;height:80px'></textarea>
@@ -350,6 +364,7 @@ async def test_clipboard_both_ways(show: Any) -> None:
         await viewer.title('""')
 
 
+@pytest.mark.feature("copy, cut, paste", by="keyboard")
 @pytest.mark.case(41, 42)
 async def test_paste_event_reaches_rich_editors(show: Any) -> None:
     body = """<title>-</title><div id=e contenteditable style='position:absolute;left:10px;top:10px;width:300px;height:80px'></div>
@@ -365,6 +380,7 @@ async def test_paste_event_reaches_rich_editors(show: Any) -> None:
         assert (await viewer.message(m.Clipboard)).text == "made by the page"
 
 
+@pytest.mark.feature("drag and drop inside the page", by="mouse")
 @pytest.mark.case(67)
 async def test_drag_and_drop(show: Any) -> None:
     body = """<title>-</title><div draggable=true style='position:absolute;left:10px;top:10px;width:80px;height:80px;background:#f00'></div>
@@ -484,6 +500,7 @@ async def test_hidden_viewers_cost_nothing(show: Any) -> None:
         await viewer.until(lambda v: v.frames > before)
 
 
+@pytest.mark.feature("a crashed page comes back", by="mouse")
 @pytest.mark.case(51)
 async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
     async with show("<title>-</title>" + BOX.format(0, 0, 100, 100, "#0ff"), "/crash") as viewer:

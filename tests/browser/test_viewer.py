@@ -129,6 +129,7 @@ async def test_page_zoom_asks_for_finer_pictures_and_keeps_the_old_one_until_the
         assert (await pixels(person.page) == picture(900, 600)).all()
 
 
+@pytest.mark.feature("fine screens (HiDPI)", by="mouse")
 async def test_fine_screens_get_fine_pictures(open_viewer: Open) -> None:
     async with open_viewer(device_scale_factor=2, viewport={"width": 450, "height": 300}) as person:
         remote = await person.live()
@@ -138,6 +139,7 @@ async def test_fine_screens_get_fine_pictures(open_viewer: Open) -> None:
         assert (await person.got(m.Pointer)).x == 225
 
 
+@pytest.mark.feature("resizing the window", by="mouse")
 async def test_a_window_that_changes_its_size_tells_so(open_viewer: Open) -> None:
     async with open_viewer() as person:
         await person.live()
@@ -260,6 +262,7 @@ async def test_fingers_go_as_they_are(open_viewer: Open) -> None:
         assert not [p for p in remote.of(m.Pointer) if p.kind is m.PointerKind.DOWN]
 
 
+@pytest.mark.feature("control: keyboard", by="keyboard")
 @pytest.mark.case(35)
 async def test_keyboard_off(open_viewer: Open) -> None:
     async with open_viewer(controls=Controls(keyboard=False)) as person:
@@ -275,6 +278,7 @@ PASTE = """text => { const data = new DataTransfer(); data.setData('text/plain',
   document.getElementById('keys').dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})); }"""
 
 
+@pytest.mark.feature("control: clipboard", by="keyboard")
 @pytest.mark.parametrize(
     ("clipboard", "goes"),
     [(Clipboard.BOTH, True), (Clipboard.TO_APP, True), (Clipboard.FROM_APP, False), (Clipboard.NONE, False)],

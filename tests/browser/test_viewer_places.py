@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 # ---------------------------------------------------------------- address, history, reload, windows
 
 
+@pytest.mark.feature("back, forward, reload", by="mouse")
 async def test_the_address_follows_and_back_and_forward_work(open_viewer: Open) -> None:
     async with open_viewer("/run?month=5#top") as person:
         remote = await person.live()
@@ -44,6 +45,7 @@ async def test_the_address_follows_and_back_and_forward_work(open_viewer: Open) 
         await remote.wait_for(lambda it: it.of(m.History)[3:] == [m.History(1)])
 
 
+@pytest.mark.feature("back, forward, reload", by="keyboard")
 async def test_reload_keeps_the_page_and_reloads_it(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -57,6 +59,7 @@ async def test_reload_keeps_the_page_and_reloads_it(open_viewer: Open) -> None:
         assert len(person.site.node.pages) == 1
 
 
+@pytest.mark.feature("address entry: a deep address in the person's own address bar", by="keyboard")
 async def test_a_typed_address_and_the_way_back_to_the_page_before(open_viewer: Open) -> None:
     async with open_viewer() as person:
         first = await person.live()
@@ -110,6 +113,7 @@ async def test_the_routers_own_addresses_are_not_mirrored(open_viewer: Open) -> 
         assert person.page.url == person.site.origin + "/run?month=5"
 
 
+@pytest.mark.feature("new windows and tabs, opener kept, capped", by="mouse")
 async def test_a_window_the_page_opens_becomes_a_tab(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()

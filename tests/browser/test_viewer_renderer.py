@@ -98,6 +98,9 @@ async def page(site: ViewerSite) -> AsyncIterator[Page]:
         await browser.close()
 
 
+@pytest.mark.feature("typing", by="keyboard")
+@pytest.mark.feature("copy, cut, paste", by="keyboard")
+@pytest.mark.feature("drop-downs", by="mouse")
 async def test_a_form_is_worked_with_by_mouse_and_keyboard(site: ViewerSite, page: Page) -> None:
     await page.mouse.click(60, 30)
     await page.keyboard.type("Grüße 1")
@@ -116,6 +119,9 @@ async def test_a_form_is_worked_with_by_mouse_and_keyboard(site: ViewerSite, pag
     await titled(page, "pasted Grüße 1")
 
 
+@pytest.mark.feature("back, forward, reload", by="mouse")
+@pytest.mark.feature("new windows and tabs, opener kept, capped", by="mouse")
+@pytest.mark.feature("bookmarks of deep addresses", by="mouse")
 async def test_address_back_forward_and_windows(site: ViewerSite, page: Page) -> None:
     await page.mouse.click(40, 150)
     await page.wait_for_url(f"{site.origin}/next?x=1")

@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 # ---------------------------------------------------------------- dialogs and pop-ups
 
 
+@pytest.mark.feature("dialogs: alert, confirm, prompt", by="mouse")
+@pytest.mark.feature("dialogs: beforeunload", by="mouse")
 @pytest.mark.parametrize(
     ("kind", "press", "answer"),
     [
@@ -79,6 +81,8 @@ async def drop_down(person: Person, *, multiple: bool = False) -> None:
     await person.page.get_by_role("listbox").wait_for()
 
 
+@pytest.mark.feature("drop-downs", by="keyboard")
+@pytest.mark.feature("drop-downs: several choices", by="keyboard")
 @pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("keys", "values"),
@@ -103,6 +107,7 @@ async def test_a_drop_down_by_keyboard(at_work: Person, keys: list[str], values:
     assert person.remote.of(m.Key) == []
 
 
+@pytest.mark.feature("drop-downs", by="mouse")
 @pytest.mark.case(65)
 async def test_a_drop_down_by_mouse(at_work: Person) -> None:
     person, remote = at_work, at_work.remote
@@ -125,6 +130,7 @@ async def test_a_drop_down_by_mouse(at_work: Person) -> None:
     assert remote.of(m.Pointer) == [] or all(p.kind is m.PointerKind.MOVE for p in remote.of(m.Pointer))
 
 
+@pytest.mark.feature("date, time, month, week and colour inputs", by="keyboard")
 @pytest.mark.case(65)
 @pytest.mark.parametrize(
     ("kind", "value", "new"),
@@ -216,6 +222,7 @@ async def test_what_was_shown_goes_when_access_goes(open_viewer: Open) -> None:
         assert "salaries" not in await person.page.content()
 
 
+@pytest.mark.feature("reconnect after a network loss, the page as it was", by="mouse")
 @pytest.mark.case(56)
 async def test_a_lost_connection_is_shown_and_regained(open_viewer: Open) -> None:
     async with open_viewer() as person:
