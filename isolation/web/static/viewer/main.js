@@ -265,12 +265,14 @@ function take(message) {
     case "Editing":
       edit(message);
       break;
-    case "Menu":
+    case "Menu": {
+      const finger = fingers.count > 0;
       keyboard.releaseAll();
       fingers.cancel();
       hint.show("");
-      menu.show(message);
+      menu.show(message, finger);
       break;
+    }
     case "Found":
       finder.found(message);
       break;

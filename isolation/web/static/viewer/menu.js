@@ -6,6 +6,7 @@ import { make } from "./dom.js";
 // ---------------------------------------------------------------- limits
 const GAP = 4; // CSS pixels to the window's edge
 const TYPE_AHEAD_MS = 800;
+const FINGER = 22; // CSS pixels: half of what a fingertip hides, and the word it rests on
 
 /** What a menu offers: groups of [act, label, shortcut]. `can`: toApp, fromApp, keyboard, download, print. `place`: back, forward. */
 export function menuLines({ link, image, editable, selection }, can, place, mac) {
@@ -53,7 +54,8 @@ export class ContextMenu {
     for (const name of ["resize", "blur"]) addEventListener(name, () => this.#dismiss());
   }
 
-  show(message) {
+  /** `finger`: one rests where the menu comes. */
+  show(message, finger = false) {
     this.clear();
     const groups = this.#lines(message);
     if (groups.length === 0) {
@@ -90,7 +92,7 @@ export class ContextMenu {
     const shade = make("div", { class: "shade", on: { pointerdown: away, wheel: () => this.#dismiss(), contextmenu: (event) => event.preventDefault() } });
     this.#open = { message, panel, shade, word: "", typed: 0 };
     document.body.append(shade, panel);
-    this.#place(panel, message);
+    this.#place(panel, message, finger ? FINGER : 0);
     panel.focus({ preventScroll: true });
   }
 
@@ -114,12 +116,12 @@ export class ContextMenu {
     this.#act(what, message);
   }
 
-  #place(panel, { x, y }) {
+  #place(panel, { x, y }, away) {
     const surface = this.#surface.getBoundingClientRect();
     const box = panel.getBoundingClientRect();
-    const fit = (at, size, room) => (at + size + GAP <= room ? at : Math.max(GAP, Math.min(at - size, room - size - GAP)));
-    panel.style.left = `${fit(Math.max(GAP, surface.left + x), box.width, innerWidth)}px`;
-    panel.style.top = `${fit(Math.max(GAP, surface.top + y), box.height, innerHeight)}px`;
+    const fit = (at, size, room, by) => (at + by + size + GAP <= room ? at + by : Math.max(GAP, Math.min(at - by - size, room - size - GAP)));
+    panel.style.left = `${fit(Math.max(GAP, surface.left + x), box.width, innerWidth, 0)}px`;
+    panel.style.top = `${fit(Math.max(GAP, surface.top + y), box.height, innerHeight, away)}px`;
   }
 
   #key(event, items) {

@@ -92,6 +92,11 @@ export class TouchInput {
     on("touchcancel", () => this.cancel());
   }
 
+  /** How many fingers are down. */
+  get count() {
+    return this.#fingers.count;
+  }
+
   /** Takes the fingers away from the page: a menu or a dialog of ours is in front of it now. */
   cancel() {
     this.#rest(null);
