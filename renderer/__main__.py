@@ -160,9 +160,11 @@ async def _drained(node: Node, told: asyncio.Event, seconds: float) -> None:
 
 
 async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
+    from renderer.chromium import cgroups
     from renderer.chromium.confine import probe
     from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
     from renderer.chromium.sandbox import check_sandbox
+    from renderer.watch import MIB, Limits
 
     # People wait for a node that starts again: what else it needs is read from disk while the driver and the first Chromium start.
     loading = asyncio.ensure_future(asyncio.to_thread(import_module, "renderer.server"))
@@ -177,8 +179,17 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         loop.add_signal_handler(number, stop.set)
     drain = asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, drain.set)
+    limits = Limits(
+        options.session_memory * MIB,
+        options.session_processes,
+        options.session_disk * MIB,
+        options.session_hours * 3600,
+        options.session_cores,
+    )
     confinement = await probe(chromium, runtime_dir, options.hide)
     engine = Engine(chromium, runtime_dir, confinement)
+    engine.groups = cgroups.find()
+    engine.limits = limits
     parent = asyncio.ensure_future(_parent_gone()) if options.exit_with_parent else None
     if parent is not None:
         parent.add_done_callback(lambda _: stop.set())
@@ -190,16 +201,8 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         await loading
         from renderer.node import Node
         from renderer.server import NodeServer
-        from renderer.watch import MIB, Limits
         from renderer.wire.control import GRACE_SECONDS
 
-        limits = Limits(
-            options.session_memory * MIB,
-            options.session_processes,
-            options.session_disk * MIB,
-            options.session_hours * 3600,
-            options.session_cores,
-        )
         node = Node(
             engine,
             version,
@@ -215,6 +218,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         sys.stdout.write(json.dumps({"port": bound, "chromium": version}) + "\n")
         sys.stdout.flush()
         about = {"port": bound, "chromium": version, "capacity": options.capacity, "walls": confinement.walls.value}
+        about["groups"] = engine.groups is not None
         log.info("node.ready", extra=about)
         draining = asyncio.ensure_future(_drained(node, drain, options.drain_seconds))
         draining.add_done_callback(lambda _: stop.set())

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from renderer.chromium import cgroups
+
 # ---------------------------------------------------------------- limits
 ACCOUNT = "isolation"  # used when it exists, so that an operator can choose
 NOBODY_ELSE = 61984  # else this uid and gid: above Debian's ordinary accounts (60000) and systemd's dynamic ones start at 61184 and end at 65519
@@ -201,6 +203,7 @@ def drop_root(arguments: Sequence[str], runtime_dir: Path, chromium: Path | None
     shut = barred(readable, who) | barred(writable, who, write=True)
     if shut:
         _cover(shut, readable, writable, who)
+    cgroups.delegate(who.uid, who.gid)
     _become(setpriv, who, arguments, runtime_dir)
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 PROBE_SECONDS = 10.0  # making namespaces takes milliseconds; a machine that starts everything at once takes longer
 THREADS = 4000  # of one session, counted by the kernel in its own user namespace: twenty heavy tabs have a third of it
 OPEN_FILES = 8192  # of one process
-_SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - not written to: covered, so that no session finds another's files there
+# Covered, so that no session finds another's files there, nor changes its own control group.
+_SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/sys/fs/cgroup")  # noqa: S108 - not written to
 
 _TOOLS = ("unshare", "setpriv", "prlimit", "mount")
 _USER = ("--user", "--map-current-user", "--keep-caps", "--mount")

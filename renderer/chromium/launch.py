@@ -14,9 +14,10 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Error, Playwright, async_playwright
 
-from renderer.chromium import processes
+from renderer.chromium import cgroups, processes
 from renderer.chromium.confine import Confinement, Walls
 from renderer.chromium.flags import Proxy, command_line
+from renderer.watch import Limits
 
 # ---------------------------------------------------------------- limits
 LAUNCH_SECONDS = 30.0  # a cold start on a busy two-core machine takes 2 s
@@ -49,6 +50,7 @@ class Chromium:
     pid: int
     home: Path
     proxy: Proxy | None
+    group: Path | None = None  # its control group, where the node may make them
 
     @property
     def version(self) -> str:
@@ -99,6 +101,8 @@ class Engine:
         self.executable = executable
         self.runtime_dir = runtime_dir
         self.confinement = confinement
+        self.groups: cgroups.Groups | None = None
+        self.limits = Limits()
         self.lost: Callable[[], None] = lambda: None
         self._playwright: Playwright | None = None
         self._driver_pid = 0
@@ -172,7 +176,14 @@ class Engine:
             await _close(browser)
             shutil.rmtree(home, ignore_errors=True)
             raise LaunchError("Chromium ended while it started")
-        return Chromium(browser, pid, home, proxy)
+        return Chromium(browser, pid, home, proxy, await asyncio.to_thread(self._group, home, pid))
+
+    def _group(self, home: Path, pid: int) -> Path | None:
+        """Put a browser into a control group of its own. What it took before counts for the node."""
+        group = self.groups.open(home.name.removeprefix(PREFIX), self.limits) if self.groups is not None else None
+        if group is not None:
+            cgroups.join(group, [process.pid for process in processes.take_census().tree(pid)])
+        return group
 
     def _leader(self, home: Path) -> int | None:
         """Return the process that the driver started for a private directory: Chromium itself, or what holds its namespaces."""
@@ -187,6 +198,8 @@ class Engine:
             log.info("chromium.killed", extra={"pid": chromium.pid})
             await asyncio.sleep(0.05)
         await asyncio.to_thread(_remove, chromium.home)
+        if chromium.group is not None and not await asyncio.to_thread(cgroups.close, chromium.group):
+            log.error("cgroup.left", extra={"group": chromium.group.name})
 
 
 async def _close(browser: Browser) -> None:

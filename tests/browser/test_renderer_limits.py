@@ -115,7 +115,8 @@ def inside(pid: int, command: str) -> str:
     return subprocess.run(entered, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
-async def test_case_27_and_23_a_browser_sees_nothing_of_its_neighbour(node: NodeProcess, gateway: Gateway) -> None:
+@pytest.mark.case(23, 27)
+async def test_a_browser_sees_nothing_of_its_neighbour(node: NodeProcess, gateway: Gateway) -> None:
     if walls(node) != "processes":
         pytest.skip("this machine allows no namespaces of processes")
     async with node.control() as control:
@@ -142,6 +143,7 @@ async def test_case_27_and_23_a_browser_sees_nothing_of_its_neighbour(node: Node
             await end_lease(control, name)
 
 
+@pytest.mark.case(55)
 async def test_everything_of_a_browser_ends_with_its_first_process(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         assert (await start_lease(control, "first", gateway.egress("first"))).state is LeaseState.STARTED
@@ -156,7 +158,8 @@ async def test_everything_of_a_browser_ends_with_its_first_process(node: NodePro
             await until(lambda: not any(alive(pid) for pid in whole))
 
 
-async def test_case_24_51_54_a_page_that_spins_is_told_of_and_loaded_again(node: NodeProcess, gateway: Gateway) -> None:
+@pytest.mark.case(24, 51, 54)
+async def test_a_page_that_spins_is_told_of_and_loaded_again(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         for name in ("spins", "lives"):
             assert (await start_lease(control, name, gateway.egress(name))).state is LeaseState.STARTED
@@ -174,7 +177,7 @@ async def test_case_24_51_54_a_page_that_spins_is_told_of_and_loaded_again(node:
             gateway.html("/spin", LIVELY)
             before = len(spinning.messages)
             await spinning.say(m.Reload(False))
-            await spinning.message(m.Title, lambda t: t.text == "0", after=before)
+            await spinning.until(lambda v: m.Title("0") in v.messages[before:], 60)
             await spinning.click(100, 100)
             await spinning.title("1")
             assert m.Notice(m.NoticeCode.PAGE_CRASHED) not in spinning.messages, "the person asked for it"
@@ -194,7 +197,8 @@ async def test_a_page_that_waits_for_an_answer_does_not_hang(node: NodeProcess, 
         await end_lease(control, "waits")
 
 
-async def test_case_51_memory_ends_the_page_then_the_session_and_no_other(node: NodeProcess, gateway: Gateway) -> None:
+@pytest.mark.case(24, 51)
+async def test_memory_ends_the_page_then_the_session_and_no_other(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         for name in ("hoards", "beside"):
             assert (await start_lease(control, name, gateway.egress(name))).state is LeaseState.STARTED
@@ -211,7 +215,8 @@ async def test_case_51_memory_ends_the_page_then_the_session_and_no_other(node: 
         await end_lease(control, "beside")
 
 
-async def test_case_51_processes_end_the_session(node: NodeProcess, gateway: Gateway) -> None:
+@pytest.mark.case(51)
+async def test_processes_end_the_session(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
         assert (await start_lease(control, "forks", gateway.egress("forks"))).state is LeaseState.STARTED
         async with node.viewer("forks", "/opens") as viewer:
