@@ -101,6 +101,7 @@ class Tab:
         self.last_input = 0.0
         self.opened: dict[str, Opened] = {}  # windows it opened that no viewer has taken yet
         self._size = (1280, 800, NATIVE)  # CSS pixels, and their scale
+        self._resizing = asyncio.Lock()
         self._touch = False  # whether its people work by finger
         self._video = False  # whether the viewer plays film
         self._notices: dict[NoticeCode, float] = {}
@@ -172,15 +173,17 @@ class Tab:
         await self.pump.attach(viewer, viewer.rules.sent, video=self._video, watermark=self.host.controls.watermark)
 
     async def _resize(self) -> None:
-        width, height, scale = self._size
-        if scale != self._scale:
-            await self.host.screens.place(self.observer.cdp, scale)
-            self._scale = scale
-        await self.observer.cdp.send(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": False}
-        )
-        if self.pump is not None:
-            self.pump.expect((width, height), scale)
+        # One at a time: a command that a page between two processes refuses is tried again, and would then undo a later one.
+        async with self._resizing:
+            width, height, scale = self._size
+            if scale != self._scale:
+                await self.host.screens.place(self.observer.cdp, scale)
+                self._scale = scale
+            await self.observer.cdp.send(
+                "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": False}
+            )
+            if self.pump is not None:
+                self.pump.expect((width, height), scale)
 
     def detach(self, viewer: Viewer) -> None:
         """Let go of a viewer whose connection is gone."""
