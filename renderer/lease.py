@@ -20,6 +20,8 @@ from renderer.chromium.screens import Screens
 from renderer.input.validate import Controls
 from renderer.location import split_address
 from renderer.page import Tab
+from renderer.transfer.downloads import Downloads
+from renderer.transfer.store import Store
 from renderer.viewer import Viewer
 from renderer.watch import DISK_EVERY, EndPage, EndSession, Limit, Limits, Watch
 from renderer.wire.control import LIMITS, Egress, LeaseCode
@@ -53,6 +55,7 @@ class Lease:
         self.controls = controls
         self.workers, self.encoders, self.share = workers, encoders, share
         self.screens = Screens()
+        self.store = Store(chromium.home)
         self.tabs: dict[str, Tab] = {}
         self.last_seen = time.monotonic()  # when a viewer or a router last showed interest
         self.over = False
@@ -81,8 +84,42 @@ class Lease:
         except (Error, EgressError) as problem:
             raise LaunchError(str(problem).splitlines()[0]) from problem
         self._context.on("page", self._page_came)
+        self._downloads = Downloads(
+            self.chromium.browser, self.store, lambda: self.controls, self._tab_of, self._last_used, self._tasks
+        )
+        try:
+            await self._downloads.start(await self._permit())
+        except Error as problem:
+            raise LaunchError(str(problem).splitlines()[0]) from problem
+
+    async def _permit(self) -> str:
+        """Let pages write to the session's own clipboard, as browsers let them, and read it never. Return Chromium's name of the context."""
+        page = self._spare
+        if page is None:
+            raise LaunchError("no page")
+        session = await page.context.new_cdp_session(page)
+        target = await session.send("Target.getTargetInfo")
+        await session.detach()
+        context = str(target["targetInfo"]["browserContextId"])
+        # What a session of the protocol grants holds for as long as that session does.
+        self._grants = await self.chromium.browser.new_browser_cdp_session()
+        await self._grants.send(
+            "Browser.grantPermissions", {"permissions": ["clipboardSanitizedWrite"], "browserContextId": context}
+        )
+        return context
+
+    async def control(self, controls: Controls) -> None:
+        """Take new controls."""
+        self.controls = controls
+        await self._downloads.apply()
 
     # ------------------------------------------------------------ tabs
+
+    def _tab_of(self, frame: str) -> Tab | None:
+        return next((tab for tab in self.tabs.values() if tab.observer.has_frame(frame)), None)
+
+    def _last_used(self) -> Tab | None:
+        return max(self.tabs.values(), key=lambda tab: tab.last_input, default=None)
 
     async def new_page(self) -> Page:
         """Make an empty page that is ours, not a window a page opened."""
@@ -161,7 +198,7 @@ class Lease:
         opener = next((tab for tab in self.tabs.values() if tab.page is opener_page), None)
         if opener is None:
             # Opened without a reference (noopener): by whoever was used last.
-            opener = max(self.tabs.values(), key=lambda tab: tab.last_input, default=None)
+            opener = self._last_used()
         full = len(self.tabs) >= self.controls.tabs
         if opener is None or full or len(opener.opened) >= MAX_WAITING:
             await page.close()
@@ -169,6 +206,7 @@ class Lease:
                 opener.notice(NoticeCode.TAB_LIMIT if full else NoticeCode.POPUP_BLOCKED)
             return
         tab = self._tab(page)
+        tab.opener = opener
         moved = asyncio.Event()
         page.on("framenavigated", lambda _: moved.set() if split_address(page.url)[0] else None)
         page.on("close", lambda _: moved.set())

@@ -171,7 +171,7 @@ class Node:
         lease = self._leases.get(order.lease)
         if lease is None:
             return LeaseReport(order.lease, LeaseState.FAILED, LeaseCode.CRASHED)
-        lease.controls = Controls.of(order.controls)
+        await lease.control(Controls.of(order.controls))
         return LeaseReport(order.lease, LeaseState.STARTED, LeaseCode.OK)
 
     def mark(self, order: Mark) -> None:

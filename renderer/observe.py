@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- limits
 MAX_ICON_SOURCE = 256 * 1024  # bytes of an icon file; real ones are below 100 KB
+MAX_ADDRESS = 2 * 1024 * 1024  # bytes of a picture's address: of a data: one, all of it
 ICON_SECONDS = 1.0  # an icon is looked at this often at most: some pages animate theirs
 DIALOG_BURST = 8  # dialogs within DIALOG_SECONDS that are shown; the rest of an alert loop is dismissed
 DIALOG_SECONDS = 10.0
@@ -66,8 +67,6 @@ class Observer:
         self._locating = asyncio.Lock()
         # From the first moment: a dialog nobody listens to is dismissed by Playwright.
         page.on("dialog", self._dialog_opened)
-        page.on("filechooser", lambda _: tab.notice(m.NoticeCode.UPLOAD_BLOCKED))
-        page.on("download", lambda _: tab.notice(m.NoticeCode.DOWNLOAD_BLOCKED))
         page.on("framenavigated", self._frame_moved)
 
     async def start(self, cdp: Cdp) -> None:
@@ -170,6 +169,15 @@ class Observer:
             await self.cdp.send("Page.navigateToHistoryEntry", {"entryId": entries[index + delta]["id"]})
 
     @property
+    def title(self) -> str:
+        """The page's title."""
+        return self._title
+
+    def has_frame(self, frame: str) -> bool:
+        """Say whether a frame is one of the page's."""
+        return frame == self._main_frame or self.world.of_frame(frame) is not None
+
+    @property
     def address(self) -> tuple[str, str]:
         """Origin and path of the page now."""
         return self._location.origin, self._location.path
@@ -193,6 +201,7 @@ class Observer:
             return
         tree = await cdp.send("Page.getFrameTree")
         await self.world.install(cdp, str(tree["frameTree"]["frame"]["id"]))
+        await self._tab.desk.listen(cdp)
 
     # ------------------------------------------------------------ dialogs
 
@@ -276,7 +285,11 @@ class Observer:
             case "fullscreen":
                 self._filled(active=said.get("active") is True)
             case "print":
-                self._tab.notice(m.NoticeCode.PRINT_BLOCKED)
+                self._tab.desk.page_prints()
+            case "picture":
+                self._tab.desk.picture_chosen(place, whole(said.get("id"), 0, 2**31), clean(said.get("url"), MAX_ADDRESS))
+            case "clipboard":
+                self._tab.desk.clipboard_changed()
             case _:
                 pass
 

@@ -19,6 +19,8 @@ from renderer.find import Finder
 from renderer.input.dispatch import Dispatcher
 from renderer.input.validate import Controls, Verdict
 from renderer.observe import Observer
+from renderer.transfer.desk import Desk, Message
+from renderer.transfer.store import Store
 from renderer.viewer import Viewer
 from renderer.wire.messages import (
     Ack,
@@ -29,6 +31,7 @@ from renderer.wire.messages import (
     CopyRequest,
     DialogReply,
     ExitFullscreen,
+    FileDrop,
     Find,
     Focus,
     FromRenderer,
@@ -41,7 +44,9 @@ from renderer.wire.messages import (
     NoticeCode,
     Opened,
     Paste,
+    PasteImage,
     Pointer,
+    Print,
     Ready,
     Refresh,
     Reload,
@@ -80,6 +85,7 @@ class TabHost(Protocol):
     encoders: Executor
     share: Share
     screens: Screens
+    store: Store
 
     async def new_page(self) -> Page:
         """Make an empty page in the session's context."""
@@ -100,6 +106,8 @@ class Tab:
         self.last_seen = time.monotonic()  # when a viewer was last attached
         self.last_input = 0.0
         self.opened: dict[str, Opened] = {}  # windows it opened that no viewer has taken yet
+        self.opener: Tab | None = None
+        self.desk = Desk(self, host.store)
         self._size = (1280, 800, NATIVE)  # CSS pixels, and their scale
         self._resizing = asyncio.Lock()
         self._touch = False  # whether its people work by finger
@@ -133,6 +141,7 @@ class Tab:
         dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy)
         pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.share)
         await self.observer.start(cdp)
+        await self.desk.listen(cdp)
         await dispatcher.start()
         await dispatcher.by_finger(self._touch)  # before it has an address: pages ask when they begin
         await pump.start()
@@ -150,6 +159,7 @@ class Tab:
         """Let a viewer look at the page; whoever looked before is told and let go."""
         if self.viewer is not None:
             self.viewer.close(CloseCode.REPLACED)
+            self.desk.detach()
         self.viewer = viewer
         self._size = (hello.width, hello.height, hello.scale)
         self._touch = hello.touch
@@ -159,6 +169,7 @@ class Tab:
             viewer.send(message)
         for opened in self.opened.values():
             viewer.send(opened)
+        self.desk.attach()
         self.tasks.start(self._show(viewer, mac=hello.mac))
 
     async def _show(self, viewer: Viewer, *, mac: bool) -> None:
@@ -190,6 +201,7 @@ class Tab:
         if self.viewer is viewer:
             self.viewer = None
             self.last_seen = time.monotonic()
+            self.desk.detach()
             if self.pump is not None and not self._ended:
                 self.tasks.start(self.pump.detach())
 
@@ -217,6 +229,11 @@ class Tab:
             return
         if verdict is Verdict.DROP:
             log.info("input.dropped", extra={"type": type(message).__name__})
+            return
+        if isinstance(message, Message):
+            if isinstance(message, PasteImage | FileDrop | Print):
+                self.last_input = time.monotonic()
+            self.desk.handle(message)
             return
         match message:
             case Ack():
@@ -272,6 +289,11 @@ class Tab:
                 await self.observer.go(delta)
             case _:
                 log.warning("message.unexpected", extra={"type": type(message).__name__})
+
+    @property
+    def empty(self) -> bool:
+        """Whether the page has never shown anything."""
+        return not self.observer.url
 
     async def navigate(self, url: str) -> None:
         """Go to an address (checked by the caller to be on an app's origin)."""
@@ -347,6 +369,7 @@ class Tab:
     def copied(self, text: str, *, fits: bool) -> None:
         """Text was copied in the page, by the person or (shortly after their input) by the page."""
         now = time.monotonic()
+        self.desk.text_copied = now
         asked = now - self.observer.copy_wanted < COPY_SECONDS
         if not asked and now - self.last_input > COPY_SECONDS:
             return
@@ -383,6 +406,7 @@ class Tab:
         if self.viewer is not None:
             self.viewer.close(code)
             self.viewer = None
+        self.desk.end()
         self.tasks.close()
 
     def _closing(self, page: Page) -> None:

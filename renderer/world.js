@@ -228,6 +228,19 @@
       say('menu', { id, ...shown({ x: event.clientX, y: event.clientY }), link: link.slice(0, 2048), image: image !== '', editable: modeOf(element) !== 'off' || element.isContentEditable, selection: selected() !== '' });
     });
   }, true);
+  // A picture as pixels: drawn here, in the page's own sandboxed process. Another site's can't be read from a canvas; the node then hands its bytes in.
+  const pictures = new Map();
+  const picture = async (id, base64, most) => {
+    const image = base64 === '' ? pictures.get(id) : await createImageBitmap(new Blob([Uint8Array.from(atob(base64), c => c.charCodeAt(0))]));
+    const width = image.naturalWidth ?? image.width, height = image.naturalHeight ?? image.height;
+    if (width * height > most) return '';
+    const canvas = new OffscreenCanvas(width, height);
+    canvas.getContext('2d').drawImage(image, 0, 0, width, height);
+    const png = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
+    let text = '';
+    for (let at = 0; at < png.length; at += 32768) text += String.fromCharCode(...png.subarray(at, at + 32768));
+    return btoa(text);
+  };
   const web = url => /^https?:/.test(url);
   const save = url => {
     // Only the page's own files can be asked for by name; another site's opens in a tab of its own, where its server decides.
@@ -244,6 +257,7 @@
     if (action === 'open-link' && web(link)) open(link, '_blank', 'noopener');
     else if (action === 'save-link' && (web(link) || link.startsWith('blob:'))) save(link);
     else if (action === 'save-image' && image) save(image);
+    else if (action === 'copy-image' && image) { pictures.clear(); pictures.set(id, element); say('picture', { id, url: image }); }
     else if (action === 'select-all') {
       if (modeOf(element) !== 'off' || element.isContentEditable) element.focus({ preventScroll: true });
       document.execCommand('selectAll');
@@ -254,7 +268,15 @@
   if (top) document.addEventListener('fullscreenchange', () => say('fullscreen', { active: document.fullscreenElement !== null }));
   const leaveFullscreen = () => { if (document.fullscreenElement) document.exitFullscreen(); };
 
-  addEventListener('beforeprint', () => say('print', {}));
+  // What scripts put there (navigator.clipboard.write) brings no copy event. The node looks by itself; here it only learns when.
+  navigator.clipboard?.addEventListener('clipboardchange', () => say('clipboard', {}));
+  const pastePicture = base64 => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(base64), c => c.charCodeAt(0))], 'image.png', { type: 'image/png' }));
+    (active() ?? document.body ?? document.documentElement).dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true, composed: true }));
+  };
+
+  addEventListener('beforeprint', event => { if (event.isTrusted) say('print', {}); });
 
   // ---- the picture of the tab
   if (top) {
@@ -285,5 +307,5 @@
     const png = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
     return btoa(String.fromCharCode(...png));
   };
-  globalThis.isolationWorld = { answer, paste, draw, menu, leaveFullscreen, shown };
+  globalThis.isolationWorld = { answer, paste, pastePicture, picture, draw, menu, leaveFullscreen, shown };
 })();

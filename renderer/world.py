@@ -62,6 +62,10 @@ class WorldHost:
         """Return the world of a frame."""
         return next((place for place, name in self._places.values() if name == frame), None)
 
+    def frame_of(self, place: Place) -> str:
+        """Return the frame of a world, "" where it went away."""
+        return self._places.get((id(place.cdp), place.context), (place, ""))[1]
+
     def places(self) -> list[Place]:
         """Return every frame's world, in the order they came."""
         return [place for place, _ in self._places.values()]

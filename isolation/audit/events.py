@@ -42,6 +42,7 @@ class Kind(StrEnum):
     ISOLATION_STARTED = "isolation-started"
     ISOLATION_ENDED = "isolation-ended"
     EGRESS_BLOCKED = "egress-blocked"
+    TRANSFER = "transfer"
     TAG_ADDED = "tag-added"
     TAG_REMOVED = "tag-removed"
     OVERRIDE_ADDED = "override-added"
@@ -61,6 +62,7 @@ _DETAIL: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.ISOLATION_STARTED: frozenset({"lease", "node", "controls"}),
     Kind.ISOLATION_ENDED: frozenset({"lease", "node", "why", "seconds"}),
     Kind.EGRESS_BLOCKED: frozenset({"lease", "host", "port", "address", "scheme", "why", "count"}),
+    Kind.TRANSFER: frozenset({"direction", "name", "size", "type", "sha256", "why"}),
     Kind.TAG_ADDED: frozenset({"tag", "level", "reason", "until"}),
     Kind.TAG_REMOVED: frozenset({"tag", "level"}),
     Kind.OVERRIDE_ADDED: frozenset({"override", "level", "reason", "until"}),
@@ -194,6 +196,29 @@ def egress_blocked(
     """
     detail = {"lease": lease, "host": host, "port": port, "address": address, "scheme": scheme, "why": why, "count": count}
     return _event(Kind.EGRESS_BLOCKED, at, person=person, email=email, session=session, app=app, outcome="blocked", detail=detail)
+
+
+def transfer(
+    *,
+    at: float,
+    person: str,
+    session: str,
+    app: str,
+    outcome: str,
+    direction: str,
+    name: str,
+    size: int,
+    type_: str = "",
+    sha256: str = "",
+    why: str = "",
+) -> AuditEvent:
+    """Record that a file, a print or a picture crossed between a device and an isolated page, or was kept from it. Never its content.
+
+    ``outcome``: allowed, refused or cancelled. ``direction``: download, upload, print, copy or paste. ``size``: bytes. ``type_``: as told by
+    the content, "" for none that is known. ``sha256``: of all its bytes, where all crossed.
+    """
+    detail = {"direction": direction, "name": name, "size": size, "type": type_, "sha256": sha256, "why": why}
+    return _event(Kind.TRANSFER, at, person=person, session=session, app=app, outcome=outcome, detail=detail)
 
 
 def tag_added(

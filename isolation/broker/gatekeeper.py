@@ -11,7 +11,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, replace
 
-from isolation.broker import cleaning
+from isolation.broker import cleaning, transfers
 from isolation.policy.controls import Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
@@ -54,10 +54,11 @@ _INDEX = re.compile(r"0|[1-9]\d{0,4}")
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Send ``data``, which is ``message`` encoded."""
+    """Send ``data``, which is ``message`` encoded, as soon as ``records`` are in the audit log."""
 
     message: m.ToRenderer | m.FromRenderer
     data: bytes
+    records: tuple[transfers.Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Drop:
     rule: str
     back: bytes = b""
     onward: bytes = b""
+    records: tuple[transfers.Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Close:
 
     code: m.CloseCode
     rule: str
+    records: tuple[transfers.Record, ...] = ()
 
 
 Verdict = Pass | Drop | Close
@@ -90,10 +93,9 @@ class Gatekeeper:
         self._keyboard = controls.keyboard
         self._paste = controls.clipboard.to_app
         self._copy = controls.clipboard.from_app
-        self._download = controls.download is not Transfer.NONE
-        self._upload = controls.upload is not Transfer.NONE
-        self._print = controls.print
         self._controls = controls
+        self._download = controls.download is not Transfer.NONE
+        self._transfers = transfers.Transfers(controls)
         self._pastes, self._copies = PerMinute(), PerMinute()
         self._greeted = False
         self._ready = False
@@ -115,6 +117,10 @@ class Gatekeeper:
         """Say whether so much waits to be drawn that nothing more should be read from the renderer."""
         return len(self._unacked) >= MAX_UNACKED_FRAMES or self._unacked_bytes >= MAX_UNACKED_BYTES
 
+    def end(self) -> tuple[transfers.Record, ...]:
+        """Return what the audit log must know of transfers that were under way when the stream ended."""
+        return self._transfers.end()
+
     # ------------------------------------------------------------ viewer → renderer
 
     def from_viewer(self, data: bytes, now: float = 0.0) -> Verdict:
@@ -128,6 +134,8 @@ class Gatekeeper:
             return rule
         if rule:
             return Drop(rule)
+        if isinstance(message, transfers.ToRenderer):
+            return _ruled(self._transfers.from_viewer(message), m.CloseCode.PROTOCOL)
         return Pass(message, encode(message))
 
     def _viewer_rule(self, message: m.ToRenderer, now: float) -> str | Drop | Close:
@@ -145,20 +153,16 @@ class Gatekeeper:
         match message:
             case m.Key() | m.Text() | m.Composition() if not self._keyboard:
                 return "keyboard is off"
-            case m.Paste() | m.PasteImage() if not self._paste:
+            case m.Paste() if not self._paste:
                 return "clipboard to the app is off"
+            case m.PasteImage() if not self._paste:
+                return Drop("clipboard to the app is off", records=(_picture(message, "off"),))
             case m.Paste() | m.PasteImage():
                 return self._crossing(message, self._pastes, now) or ""
-            case m.FileChoice() | m.FileDrop() | m.FileData() if not self._upload:
-                return "upload is off"
-            case m.DownloadReply() | m.DownloadAck() if not (self._download or self._print):
-                return "download is off"
             case m.MenuReply(_, m.MenuAction.SAVE_LINK | m.MenuAction.SAVE_IMAGE) if not self._download:
                 return "download is off"
             case m.MenuReply(_, m.MenuAction.COPY_IMAGE) if not self._copy:
                 return "clipboard from the app is off"
-            case m.Print() if not self._print:
-                return "printing is off"
             case m.CopyRequest() if not self._copy:
                 return "clipboard from the app is off"
             case m.CopyRequest(cut=True) if not self._keyboard:
@@ -202,7 +206,10 @@ class Gatekeeper:
         else:
             return None
         told = encode(m.Notice(code))
-        return Drop(rule, back=told) if isinstance(message, m.Paste | m.PasteImage) else Drop(rule, onward=told)
+        records = (_picture(message, code.value),) if isinstance(message, m.PasteImage | m.ClipboardImage) else ()
+        if isinstance(message, m.Paste | m.PasteImage):
+            return Drop(rule, back=told, records=records)
+        return Drop(rule, onward=told, records=records)
 
     def _acknowledge(self, seq: int) -> str | Close:
         if seq > self._memory.seq:
@@ -240,7 +247,11 @@ class Gatekeeper:
             return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke before it was ready")
         if isinstance(message, m.Frame):
             return self._frame(message, data)
+        if isinstance(message, transfers.FromRenderer) and not isinstance(message, m.ClipboardImage):
+            return _ruled(self._transfers.from_renderer(message), m.CloseCode.RENDERER_LOST)
         clean = self._clean(message, now)
+        if isinstance(clean, m.ClipboardImage):
+            return _ruled(self._transfers.from_renderer(clean), m.CloseCode.RENDERER_LOST)
         if isinstance(clean, (Drop, Close)):
             return clean
         return Pass(clean, encode(clean))
@@ -269,11 +280,9 @@ class Gatekeeper:
                 return Drop("not an icon") if again is None else m.Icon(again)
             case m.Queued() | m.Ending():
                 return Close(m.CloseCode.RENDERER_LOST, "renderer: spoke in the router's name")
-            case m.FileAsk() | m.FileProgress() | m.FileClosed() if not self._upload:
-                return Drop("upload is off")
-            case m.Download() | m.DownloadData() | m.DownloadClosed() if not (self._download or self._print):
-                return Drop("download is off")
-            case m.Clipboard() | m.ClipboardImage() if not self._copy:
+            case m.ClipboardImage() if not self._copy:
+                return Drop("clipboard from the app is off", records=(_picture(message, "off"),))
+            case m.Clipboard() if not self._copy:
                 return Drop("clipboard from the app is off")
             case m.Clipboard() | m.ClipboardImage():
                 refused = self._crossing(message, self._copies, now)
@@ -305,6 +314,21 @@ class Gatekeeper:
             case _:
                 pass
         return message
+
+
+def _picture(message: m.PasteImage | m.ClipboardImage, why: str) -> transfers.Record:
+    direction = "paste" if isinstance(message, m.PasteImage) else "copy"
+    return transfers.Record(direction, "refused", size=len(message.png), kind="png", why=why)
+
+
+def _ruled(ruling: transfers.Ruling, code: m.CloseCode) -> Verdict:
+    if ruling.message is not None:
+        return Pass(ruling.message, encode(ruling.message), ruling.records)
+    if ruling.broken:
+        return Close(code, ruling.rule, ruling.records)
+    back = encode(ruling.back) if ruling.back is not None else b""
+    onward = encode(ruling.onward) if ruling.onward is not None else b""
+    return Drop(ruling.rule, back, onward, ruling.records)
 
 
 def own_path(path: str) -> bool:

@@ -20,6 +20,7 @@ from isolation.broker.leases import LeaseService
 from isolation.broker.model import Grant
 from isolation.broker.nodes import PageLink
 from isolation.broker.pace import Pace
+from isolation.broker.transfers import Record
 from isolation.clock import Clock
 from isolation.errors import BrokerError, IsolationError, StoreError
 from renderer.wire.codec import MAX_QUEUE_SHOWN, MAX_SECONDS, encode
@@ -82,6 +83,14 @@ class LiveConnections(Protocol):
         ...
 
 
+class TransferAudit(Protocol):
+    """The audit log, for what crosses between device and page."""
+
+    async def transferred(self, grant: Grant, record: Record) -> None:
+        """Write down one transfer. Raises :class:`~isolation.errors.StoreError` when it is not written."""
+        ...
+
+
 class Relay:
     """All streams of this worker."""
 
@@ -90,6 +99,7 @@ class Relay:
         *,
         leases: LeaseService,
         live: LiveConnections,
+        audit: TransferAudit,
         clock: Clock,
         figures: Figures = NoFigures(),  # noqa: B008 - has no state
         sleep: Callable[[float], Coroutine[None, None, None]] = asyncio.sleep,
@@ -97,6 +107,7 @@ class Relay:
         """``sleep``: how time is waited for."""
         self._figures = figures
         self._leases = leases
+        self._audit = audit
         self._live = live
         self._clock = clock
         self._sleep = sleep
@@ -181,6 +192,10 @@ class Relay:
             return self._over.get(grant.session_digest) or watch.over() or code
         return code
 
+    async def _write_down(self, grant: Grant, records: tuple[Record, ...]) -> None:
+        for record in records:
+            await self._audit.transferred(grant, record)
+
     def _acted(self, grant: Grant, message: object) -> None:
         if is_deed(message):
             self._activity.deed(grant.session_digest)
@@ -214,6 +229,7 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._write_down(grant, gate.end())
 
     async def _keep_time(self, viewer: ViewerSocket, grant: Grant, watch: Watch) -> CloseCode | None:
         code = await watch.run(viewer.send)
@@ -241,6 +257,7 @@ class Relay:
                     continue
                 received = incoming.result()
                 verdict = gate.from_renderer(received, self._clock.monotonic())
+                await self._write_down(grant, verdict.records)
                 match verdict:
                     case Close(code, rule):
                         log.warning("gate.closed", app=grant.app, rule=rule)
@@ -282,6 +299,7 @@ class Relay:
         while True:
             received = await viewer.receive()
             verdict = gate.from_viewer(received, self._clock.monotonic())
+            await self._write_down(grant, verdict.records)
             match verdict:
                 case Close(code, rule):
                     log.warning("gate.closed", app=grant.app, rule=rule)

@@ -20,6 +20,7 @@ from isolation.broker.leases import LeaseService, MemoryLeaseBook
 from isolation.broker.model import EgressAddress, Grant, Lease, NodeAddress
 from isolation.broker.relay import Relay
 from isolation.broker.tickets import MemoryUsedTickets, Tickets
+from isolation.broker.transfers import Record
 from isolation.clock import SystemClock
 from isolation.identity.sessions.live import LiveRegistry
 from isolation.policy.controls import Clipboard, Controls
@@ -37,6 +38,7 @@ class RecordedAudit:
     """Keeps what would be written down, in order."""
 
     entries: list[str] = field(default_factory=list)
+    transfers: list[Record] = field(default_factory=list)
 
     async def isolation_started(self, lease: Lease) -> None:
         """Record a start."""
@@ -45,6 +47,10 @@ class RecordedAudit:
     async def isolation_ended(self, lease: Lease, why: str) -> None:
         """Record an end."""
         self.entries.append(f"ended {lease.id} {why}")
+
+    async def transferred(self, _: Grant, record: Record) -> None:
+        """Record what crossed."""
+        self.transfers.append(record)
 
 
 class ViewerSite:
@@ -101,7 +107,7 @@ class ViewerSite:
             egress=self._egress,
             clock=self._hours,
         )
-        self.relay = Relay(leases=self.leases, live=self.live, clock=self._hours, sleep=self._sleep)
+        self.relay = Relay(leases=self.leases, live=self.live, audit=self.audit, clock=self._hours, sleep=self._sleep)
         self.tickets = Tickets(Tokens([new_secret()]), self._clock, MemoryUsedTickets(self._clock))
         self.viewer = ViewerEndpoints(pages=PageRenderer(), tickets=self.tickets, relay=self.relay, clock=self._hours)
         self._pages = PageRenderer()

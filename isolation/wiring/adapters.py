@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from isolation.audit import events as audit
 from isolation.broker.leases import LeaseService
-from isolation.broker.model import Lease
+from isolation.broker.model import Grant, Lease
+from isolation.broker.transfers import Record
 from isolation.clock import Clock
 from isolation.egress import leases as egress_leases
 from isolation.errors import IsolationError, StoreError
@@ -83,6 +84,32 @@ class IsolationAudit:
                 app=", ".join(sorted(lease.apps)),
                 why=why,
                 seconds=round(now - lease.started_at, 1),
+            )
+        )
+
+
+class TransferAudit:
+    """What crosses between devices and isolated pages, in the audit log."""
+
+    def __init__(self, log_: AuditLog, clock: Clock) -> None:
+        self._log = log_
+        self._clock = clock
+
+    async def transferred(self, grant: Grant, record: Record) -> None:
+        """Record one transfer. Raises StoreError."""
+        await self._log.record(
+            audit.transfer(
+                at=self._clock.now(),
+                person=grant.person_key,
+                session=grant.session_digest,
+                app=grant.app,
+                outcome=record.outcome,
+                direction=record.direction,
+                name=record.name,
+                size=record.size,
+                type_=record.kind,
+                sha256=record.sha256,
+                why=record.why,
             )
         )
 

@@ -58,7 +58,7 @@ from isolation.web.known import KnownSessions
 from isolation.web.metrics import Metrics
 from isolation.web.pages import PageRenderer
 from isolation.web.replies import Replies
-from isolation.wiring.adapters import EgressLookup, IsolationAudit, SigningKeys
+from isolation.wiring.adapters import EgressLookup, IsolationAudit, SigningKeys, TransferAudit
 from isolation.wiring.services import Services
 from isolation.wiring.state import freshness, oidc_provider, site
 
@@ -152,7 +152,7 @@ async def build_services(
     decisions = Decisions(principals, recorder, live, clock)
     known = KnownSessions(sessions, cookies, place, clock)
     assertions = Assertions(keys, place.auth_origin, clock)
-    relay = Relay(leases=leases, live=live, clock=clock, figures=metrics)
+    relay = Relay(leases=leases, live=live, audit=TransferAudit(recorder, clock), clock=clock, figures=metrics)
     viewer = ViewerEndpoints(pages=pages, tickets=Tickets(signer, clock, UsedTicketRepository(store)), relay=relay, clock=clock)
     gate = Gate(
         site=place,

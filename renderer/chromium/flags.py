@@ -84,7 +84,11 @@ BASE: tuple[Flag, ...] = (
     Flag("--disable-renderer-backgrounding", "every tab has a viewer of its own: none is in the background"),
     Flag("--disable-back-forward-cache", "a page that was left stops running"),
     Flag("--disable-search-engine-choice-screen", "no browser windows of its own"),
-    Flag("--disable-print-preview", "printing is refused by policy, not drawn"),
+    Flag("--disable-print-preview", "printing makes a PDF for the person, where policy lets it"),
+    Flag(
+        "--disable-blink-features=FileSystemAccessLocal",
+        "no pickers that hand a page files of this machine; without them pages use inputs and downloads, which are controlled",
+    ),
     Flag("--disable-notifications", "notifications never reach the person's device"),
     Flag("--deny-permission-prompts", "camera, location and the like: no, without asking"),
     Flag(f"--disable-features={','.join(_OFF)}", "features that call out, or reach devices"),

@@ -18,6 +18,8 @@ from renderer.wire.messages import (
     ClipboardImage,
     Composition,
     CopyRequest,
+    DownloadAck,
+    FileData,
     Find,
     Key,
     MenuAction,
@@ -212,6 +214,8 @@ class InputGate:
                 return Verdict.ACCEPT if self._fingers.take(message) else Verdict.DROP
             case _:
                 pass
+        if isinstance(message, FileData | DownloadAck):
+            return Verdict.ACCEPT  # their window holds them back; a piece that is lost would break its file
         bucket = self._motion if is_motion(message) else self._messages
         if not isinstance(message, Ack) and not bucket.take(
             1.0, now

@@ -104,10 +104,8 @@ CASES = {
 
 _NOT_YET = "no test tries it yet"
 LACKING: dict[int, str] = dict.fromkeys((3, 21, 22, 52, 54), _NOT_YET) | {
-    38: "downloads are refused, so no name of a file reaches the person (case 43)",
-    45: "downloads are refused; nothing is sanitised",
+    45: "files are judged by kind and size and passed on as they are; nothing is sanitised",
     47: "optional, and not built: a code on the page is pixels like any other, and is read by a camera the router cannot see",
-    53: "downloads are refused before a byte is read (case 43)",
     58: "proven by the tests of the signals, which carry no numbers yet",
 }
 """Cases that no test proves yet, each with the reason."""

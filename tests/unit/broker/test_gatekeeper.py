@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isolation.broker import cleaning
+from isolation.broker import cleaning, transfers
 from isolation.broker.gatekeeper import MAX_UNACKED_BYTES, MAX_UNACKED_FRAMES, Close, Drop, Gatekeeper, Pass, own_path
 from isolation.policy.controls import Clipboard, Controls, Transfer
 from renderer.wire import messages as m
@@ -80,8 +80,8 @@ def test_golden_vectors(name: str) -> None:
             assert verdict.code is m.CloseCode.RENDERER_LOST
         elif row["type"] in {"Queued", "Ending"}:
             assert isinstance(verdict, Close), "the router's own words"
-        elif row["type"] in {"FileAsk", "FileProgress", "FileClosed"}:
-            assert isinstance(verdict, Drop), "uploads are off"
+        elif isinstance(decode_from_renderer(data), transfers.FromRenderer) and row["type"] not in {"Notice", "ClipboardImage"}:
+            assert not isinstance(verdict, Pass) or row["type"] == "Download", "a transfer begins with a question or an offer"
         elif row["type"] not in {"Ready", "Frame", "Closed"}:
             assert isinstance(verdict, Pass), row
             # whatever passes is the contract's own encoding

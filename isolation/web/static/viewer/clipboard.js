@@ -1,7 +1,11 @@
 // The clipboard, in the directions the controls allow. The router holds to them whatever is done here.
 
+import { MAX_IMAGE } from "./blobs.js";
 import { button, icon, make } from "./dom.js";
 import { MAX_CLIPBOARD } from "./wire.js";
+
+// ---------------------------------------------------------------- limits
+const MAX_PIXELS = 16 * 1024 * 1024; // of a picture: a 4K screen twice
 
 const encoder = new TextEncoder();
 
@@ -11,11 +15,16 @@ export class ClipboardBridge {
   #toApp;
   #fromApp;
   #toasts;
+  #pictures;
+  #most;
   #panel = null;
   #refocus;
 
-  constructor(field, { clipboard, send, toasts, refocus }) {
+  constructor(field, { controls, send, toasts, refocus }) {
+    const { clipboard } = controls;
     this.#send = send;
+    this.#pictures = controls.clipboard_types.includes("image");
+    this.#most = Math.min(MAX_IMAGE, controls.clipboard_max_kb * 1024);
     this.#toApp = clipboard === "to_app" || clipboard === "both";
     this.#fromApp = clipboard === "from_app" || clipboard === "both";
     this.#toasts = toasts;
@@ -65,7 +74,46 @@ export class ClipboardBridge {
       await navigator.clipboard.writeText(text);
       this.#toasts.note("copied");
     } catch {
-      this.#offer(text); // no permission, or the press is too long ago: one more press does it
+      // No permission, or the press is too long ago: one more press does it.
+      const field = make("textarea", { class: "copied", props: { value: text, readOnly: true }, attrs: { "aria-label": "Copied text", rows: "5" } });
+      this.#offer(field, async () => {
+        try {
+          await navigator.clipboard.writeText(text);
+        } catch {
+          field.select();
+          return document.execCommand("copy");
+        }
+        return true;
+      });
+    }
+  }
+
+  /** A picture from the page (a PNG), for the device. */
+  async picture(png) {
+    if (!this.#fromApp || !this.#pictures) return;
+    const blob = new Blob([png], { type: "image/png" });
+    const write = () => navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+    try {
+      await write();
+      this.#toasts.note("copied");
+    } catch {
+      const shown = make("canvas", { class: "copied", attrs: { role: "img", "aria-label": "Copied picture" } });
+      try {
+        const bitmap = await createImageBitmap(blob);
+        shown.width = bitmap.width;
+        shown.height = bitmap.height;
+        shown.getContext("2d").drawImage(bitmap, 0, 0);
+      } catch {
+        return; // not a picture, whatever its first bytes say
+      }
+      this.#offer(shown, async () => {
+        try {
+          await write();
+        } catch {
+          return false;
+        }
+        return true;
+      });
     }
   }
 
@@ -78,7 +126,9 @@ export class ClipboardBridge {
   #pasted(event) {
     event.preventDefault();
     const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (!this.#toApp) this.#toasts.note("paste-off");
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (text === "" && file !== undefined) this.#pastedPicture(file);
+    else if (!this.#toApp) this.#toasts.note("paste-off");
     else this.#paste(text);
   }
 
@@ -92,20 +142,35 @@ export class ClipboardBridge {
     }
   }
 
-  #offer(text) {
+  /** Sends a picture's pixels, drawn here and written anew. */
+  async #pastedPicture(file) {
+    if (!this.#toApp || !this.#pictures) {
+      this.#toasts.note(this.#toApp ? "paste-picture-off" : "paste-off");
+      return;
+    }
+    let png = null;
+    try {
+      const bitmap = await createImageBitmap(file);
+      if (bitmap.width * bitmap.height <= MAX_PIXELS) {
+        const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+        canvas.getContext("2d").drawImage(bitmap, 0, 0);
+        png = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
+      }
+    } catch {
+      // not a picture, or one too large for this browser: said below
+    }
+    if (png === null || png.length > this.#most) this.#toasts.note("paste-picture-large");
+    else this.#send({ type: "PasteImage", png });
+  }
+
+  #offer(content, write) {
     this.close();
-    const field = make("textarea", { class: "copied", props: { value: text, readOnly: true }, attrs: { "aria-label": "Copied text", rows: "5" } });
     const close = () => {
       this.close();
       this.#refocus();
     };
     const copy = async () => {
-      try {
-        await navigator.clipboard.writeText(text);
-      } catch {
-        field.select();
-        if (!document.execCommand("copy")) return;
-      }
+      if (!(await write())) return;
       close();
       this.#toasts.note("copied");
     };
@@ -114,7 +179,7 @@ export class ClipboardBridge {
       "section",
       {
         class: "offer",
-        attrs: { role: "dialog", "aria-label": "Copied text" },
+        attrs: { role: "dialog", "aria-label": "Copied in the isolated page" },
         on: {
           keydown: (event) => {
             if (event.key === "Escape") close();
@@ -123,7 +188,7 @@ export class ClipboardBridge {
       },
       make("h2", {}, icon("copy"), make("span", { text: "Copied in the isolated page" })),
       make("p", { text: "Press Copy to put it on your device’s clipboard." }),
-      field,
+      content,
       make("div", { class: "acts" }, primary, button("Close", close)),
     );
     this.#panel = panel;

@@ -26,6 +26,7 @@ export function localUse(event, mac) {
   if (key === "f" && !event.shiftKey) return "find";
   if (key === "g") return event.shiftKey ? "find-previous" : "find-next";
   if (key === "v") return "paste";
+  if (key === "p" && !event.shiftKey) return "print";
   if (!event.shiftKey && (key === "c" || key === "Insert")) return "copy";
   if (!event.shiftKey && key === "x") return "cut";
   const browser = event.shiftKey ? ["i", "j", "n", "t", "w", "Tab", "+", "_"] : ["l", "t", "n", "w", "d", "q", "Tab", "+", "-", "=", "0"];

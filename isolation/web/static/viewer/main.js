@@ -7,6 +7,7 @@ import { button, icon, make } from "./dom.js";
 import { Ending } from "./ending.js";
 import { Externals } from "./external.js";
 import { FindBar } from "./find.js";
+import { Files } from "./files.js";
 import { Indicator } from "./indicator.js";
 import { playsFilm } from "./film.js";
 import { MAX_SCALE, MAX_SIDE, MIN_SCALE } from "./frames.js";
@@ -87,7 +88,8 @@ const ending = new Ending({
 showNotices(at("notices"), controls.notice ?? []);
 if (configuration.watermark) new Watermark(stage, configuration.watermark);
 const selects = new Selects(canvas, { refocus, reply: ({ id, values }) => send({ type: "SelectReply", id, values }) });
-const clipboard = new ClipboardBridge(keys, { clipboard: controls.clipboard, send: sendInput, toasts, refocus });
+const clipboard = new ClipboardBridge(keys, { controls, send: sendInput, toasts, refocus });
+const files = new Files(at("transfers"), { controls, send, toasts, refocus });
 const indicator = new Indicator(at("indicator"), { configuration, refocus, reload: () => send({ type: "Reload", hard: false }) });
 const surface = new Surface(canvas, {
   onDrawn(seq) {
@@ -155,6 +157,9 @@ const keyboard = new KeyboardInput(keys, {
         if (loading) send({ type: "Stop" });
         fullscreen.escape();
         return false;
+      case "print":
+        print();
+        return true;
       case "panel":
         if (!event.repeat) indicator.toggle();
         return true;
@@ -174,6 +179,7 @@ const fullscreen = new Fullscreen(document.documentElement, {
 const allowed = {
   toApp: clipboard.toApp,
   fromApp: clipboard.fromApp,
+  pictures: clipboard.fromApp && controls.clipboard_types.includes("image"),
   keyboard: controls.keyboard,
   download: controls.download !== "none",
   print: controls.print,
@@ -288,6 +294,17 @@ function take(message) {
     case "Clipboard":
       clipboard.arrived(message.text);
       break;
+    case "ClipboardImage":
+      clipboard.picture(message.png);
+      break;
+    case "FileAsk":
+    case "FileProgress":
+    case "FileClosed":
+    case "Download":
+    case "DownloadData":
+    case "DownloadClosed":
+      files.take(message);
+      break;
     case "Notice":
       if (message.code === "clipboard-blocked") clipboard.kept();
       else if (message.code === "page-hung") toasts.ask(message.code, "Load again", () => send({ type: "Reload", hard: false }));
@@ -352,7 +369,7 @@ function chosen(what, message) {
       send({ type: "Reload", hard: false });
       break;
     case "print":
-      send({ type: "Print" });
+      print();
       break;
     case "find":
       break;
@@ -371,8 +388,19 @@ function load(active) {
   progress.hidden = !active;
 }
 
+function print() {
+  if (!controls.print) toasts.note("print-blocked");
+  else if (send({ type: "Print" })) toasts.note("print-begun");
+}
+
+function placeOf({ clientX, clientY }) {
+  const { left, top } = canvas.getBoundingClientRect();
+  return { x: Math.round(clientX - left), y: Math.round(clientY - top) };
+}
+
 function detach() {
   attached = false;
+  files.lost();
   load(false);
   dialogs.clear();
   selects.clear();
@@ -476,6 +504,7 @@ function reloadFor(code) {
   // What was shown, copied or offered belongs to access that is gone.
   if (code === "session-ended" || code === "refused") surface.clear();
   clipboard.close();
+  files.clear();
   toasts.clear();
   cover.show(code);
   setTimeout(again, READ_MS);
@@ -512,7 +541,7 @@ document.addEventListener("visibilitychange", tellFocus);
 for (const name of ["dragover", "drop"]) {
   addEventListener(name, (event) => {
     event.preventDefault();
-    if (name === "drop") toasts.note("upload-blocked");
+    if (name === "drop" && event.dataTransfer.types.includes("Files")) files.dropped(event.dataTransfer, placeOf(event));
   });
 }
 if (!controls.print) {

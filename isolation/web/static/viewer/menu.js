@@ -8,7 +8,7 @@ const GAP = 4; // CSS pixels to the window's edge
 const TYPE_AHEAD_MS = 800;
 const FINGER = 22; // CSS pixels: half of what a fingertip hides, and the word it rests on
 
-/** What a menu offers: groups of [act, label, shortcut]. `can`: toApp, fromApp, keyboard, download, print. `place`: back, forward. */
+/** What a menu offers: groups of [act, label, shortcut]. `can`: toApp, fromApp, pictures, keyboard, download, print. `place`: back, forward. */
 export function menuLines({ link, image, editable, selection }, can, place, mac) {
   const key = (name) => (mac ? `⌘${name}` : `Ctrl+${name}`);
   const groups = [];
@@ -19,7 +19,12 @@ export function menuLines({ link, image, editable, selection }, can, place, mac)
     if (can.download && /^(?:https?|blob):/.test(link)) lines.push(["save-link", "Save link…", ""]);
     groups.push(lines);
   }
-  if (image && can.download) groups.push([["save-image", "Save image…", ""]]);
+  if (image) {
+    const lines = [];
+    if (can.pictures) lines.push(["copy-image", "Copy image", ""]);
+    if (can.download) lines.push(["save-image", "Save image…", ""]);
+    groups.push(lines);
+  }
   if (editable && can.keyboard) {
     const lines = [];
     if (selection) lines.push(["cut", "Cut", key("X")], ["copy", "Copy", key("C")]);

@@ -17,7 +17,52 @@ export const NOTICES = Object.freeze({
   "paste-key": "Your browser lets no page read its clipboard from a menu. Paste with the keyboard instead.",
   "copy-off": "Copying to your device is turned off. What you copied can be pasted inside the isolated page.",
   "copy-long": "That is too much text to copy to your device at once. It can be pasted inside the isolated page.",
+  "paste-picture-off": "Pasting pictures from your device is turned off for this page.",
+  "paste-picture-large": "That picture is too large to paste.",
+  "upload-folder": "Folders can’t be given to this page. Choose the files in it.",
+  "print-begun": "Preparing a PDF of the page…",
+  "file-refused": "A file was held back: it is of a kind or size that this page may not exchange.",
+  "clipboard-large": "That is too much to copy or paste at once.",
   copied: "Copied to your clipboard.",
+});
+
+/** What is said of files on their way. */
+export const TRANSFERS = Object.freeze({
+  ask: "The page asks for a file",
+  askText: "Only what you choose is given to it.",
+  several: "{count} files",
+  offered: "The page offers this file ({size}).",
+  progress: "{done} of {size}",
+  progressOf: { up: "Uploading", down: "Downloading", print: "Printing" },
+  cancel: "Cancel",
+  dismiss: "Dismiss",
+  ends: {
+    up: {
+      done: "Given to the page.",
+      cancelled: "Stopped.",
+      failed: "This didn’t reach the page. Please try again.",
+      lost: "The connection was lost on the way. Please try again.",
+      many: "That is too many files at once.",
+      "too-large": "Too large: at most {size} can be given to this page.",
+      "wrong-type": "Files of this kind can’t be given to this page, or the file isn’t what its name says.",
+    },
+    down: {
+      done: "Saved to your device.",
+      cancelled: "Stopped.",
+      failed: "This couldn’t be saved. Please try again.",
+      lost: "The connection was lost on the way. Please try again.",
+      "too-large": "Not saved: the file is too large.",
+      "wrong-type": "Not saved: files of this kind are held back, or the file isn’t what its name says.",
+    },
+    print: {
+      done: "Saved as PDF. Print it from your device.",
+      cancelled: "Stopped.",
+      failed: "The page couldn’t be printed. Please try again.",
+      lost: "The connection was lost on the way. Please try again.",
+      "too-large": "Not printed: the page is too large.",
+      "wrong-type": "The page couldn’t be printed.",
+    },
+  },
 });
 
 /** What covers the page when there is nothing to work with: heading, text, icon. {app} is the app's name. */
