@@ -23,6 +23,8 @@ from renderer.wire.memory import FrameMemory
 MAX_UNACKED_FRAMES = 8  # a viewer draws in order; more in flight only adds delay
 MAX_UNACKED_BYTES = 16 * 1024 * 1024  # what a viewer's browser may have to hold: a few whole noisy surfaces
 
+ROUNDED = 4  # device pixels a surface may have more than was asked for: a CSS pixel, rounded up, on the finest screens
+
 OWN_PREFIX = "/.isolation"  # the router's own URLs: an isolated page is never sent there by its viewer
 
 # What a renderer may say of its own end. The others are the router's words, and would make a viewer believe in a decision.
@@ -100,6 +102,7 @@ class Gatekeeper:
         self._greeted = False
         self._ready = False
         self._memory = FrameMemory()
+        self._asked = (0, 0, 0)  # the largest width, height (CSS pixels) and scale the viewer ever asked for
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._dialog = 0
@@ -147,10 +150,13 @@ class Gatekeeper:
                 return Close(m.CloseCode.PROTOCOL, "viewer: hello for a path of the router's own")
             self._greeted = True
             self._memory = FrameMemory(video=message.video)
+            self._ask(message)
             return ""
         if not self._greeted:
             return Close(m.CloseCode.PROTOCOL, "viewer: spoke before its hello")
         match message:
+            case m.Resize():
+                self._ask(message)
             case m.Key() | m.Text() | m.Composition() if not self._keyboard:
                 return "keyboard is off"
             case m.Paste() if not self._paste:
@@ -256,7 +262,15 @@ class Gatekeeper:
             return clean
         return Pass(clean, encode(clean))
 
+    def _ask(self, message: m.Hello | m.Resize) -> None:
+        width, height, scale = self._asked
+        self._asked = (max(width, message.width), max(height, message.height), max(scale, message.scale))
+
     def _frame(self, frame: m.Frame, data: bytes) -> Verdict:
+        *sides, scale = self._asked
+        # Chromium rounds up to whole pixels. A new scale may come before a new size: so all three are bounded each by itself.
+        if any(side > -(-most * scale // 100) + ROUNDED for side, most in zip((frame.width, frame.height), sides, strict=True)):
+            return Close(m.CloseCode.RENDERER_LOST, "renderer: a larger surface than was asked for")
         try:
             self._memory.take(frame)
         except WireError as problem:

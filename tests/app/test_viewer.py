@@ -24,7 +24,7 @@ from isolation.testing.viewer_site import ViewerSite
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 
-HELLO = m.Hello(1, "", "/run?month=5", 320, 240, 100, False, False)
+HELLO = m.Hello(1, "", "/run?month=5", 640, 480, 100, False, False)
 
 
 @pytest.fixture

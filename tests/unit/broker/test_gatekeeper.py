@@ -29,7 +29,7 @@ ALL = Controls(
     clipboard_per_minute=600,
     print=True,
 )
-HELLO = m.Hello(1, "", "/run", 800, 600, 100, False, False)
+HELLO = m.Hello(1, "", "/run", 2048, 2048, 100, False, False)
 ORIGIN = "https://payroll.corp.example"
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
 
@@ -120,6 +120,16 @@ def test_a_frame_that_supposes_what_the_viewer_does_not_hold_ends_the_stream(lie
     verdict = keeper.from_renderer(encode(m.Frame(3, 64, 48, False, (), (lie,))))
     assert isinstance(verdict, Close)
     assert verdict.code is m.CloseCode.RENDERER_LOST
+
+
+def test_no_surface_is_larger_than_the_viewer_ever_asked_for() -> None:
+    keeper = gate()
+    assert isinstance(keeper.from_renderer(frame(1, whole=True, width=2052)), Pass)
+    assert isinstance(keeper.from_viewer(encode(m.Resize(300, 200, 200))), Pass)
+    assert isinstance(keeper.from_renderer(frame(2, whole=True, width=4096, height=4096)), Pass)  # the new scale, the old size
+    verdict = keeper.from_renderer(frame(3, whole=True, width=4101, height=10))
+    assert isinstance(verdict, Close)
+    assert "larger" in verdict.rule
 
 
 def test_the_scale_changes_with_a_whole_frame_alone() -> None:

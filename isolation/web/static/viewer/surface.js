@@ -3,6 +3,9 @@
 import { Film } from "./film.js";
 import { FILL, MAX_KEPT_PIXELS, RECALL, recalled, VIDEO } from "./frames.js";
 
+// ---------------------------------------------------------------- limits
+const MAX_DECODED = 32 * 1024 * 1024; // pixels decoded ahead of their turn: 128 MiB, a few whole pictures of a fine screen
+
 /**
  * Draws frames. `onDrawn(seq)` after each; `onBroken()` when a frame could not be drawn: the whole picture is needed again, and without film
  * where `film` is false by then.
@@ -16,6 +19,7 @@ export class Surface {
   #kept = 0; // pixels in them
   #film = new Film();
   #tail = Promise.resolve();
+  #decoded = 0; // pixels of frames that were taken and not yet drawn
   #epoch = 0;
   #drawn = false;
   #torn = false; // a change could not be drawn: later ones make no sense until a whole picture comes
@@ -59,12 +63,16 @@ export class Surface {
   /** Takes a frame. Its pictures are decoded while earlier frames are still being drawn; drawing happens in order. */
   take(frame) {
     const epoch = this.#epoch;
-    const decoding = Promise.all(frame.paints.map((paint) => this.#decode(paint)));
-    decoding.catch(() => {}); // looked at below, in its turn
+    const pixels = frame.paints.reduce((sum, { width, height }) => sum + width * height, 0);
+    // Where much is decoded already, this frame waits for its turn; and so do those after it, for film is decoded in order.
+    const early = this.#decoded === 0 || this.#decoded + pixels <= MAX_DECODED;
+    this.#decoded += pixels;
+    const decoding = early ? this.#decodeAll(frame) : null;
     this.#tail = this.#tail.then(async () => {
-      const pictures = await decoding.catch(() => null);
+      const pictures = await (decoding ?? this.#decodeAll(frame));
       if (epoch === this.#epoch) this.#apply(frame, pictures);
       for (const picture of pictures ?? []) picture?.close();
+      this.#decoded -= pixels;
     });
   }
 
@@ -163,6 +171,14 @@ export class Surface {
   #fit(scale) {
     this.#canvas.style.width = `${(this.#canvas.width * 100) / scale}px`;
     this.#canvas.style.height = `${(this.#canvas.height * 100) / scale}px`;
+  }
+
+  /** Resolves to the pictures of a frame, or null where one of them is none. */
+  async #decodeAll(frame) {
+    const done = await Promise.allSettled(frame.paints.map((paint) => this.#decode(paint)));
+    if (done.every(({ status }) => status === "fulfilled")) return done.map(({ value }) => value);
+    for (const { value } of done) value?.close();
+    return null;
   }
 
   async #decode(paint) {
