@@ -55,6 +55,7 @@ class Person:
         self._location = ""
         self._reason = False
         self._fault = False
+        self._drawn = False  # a page that looks like the one before it sends no picture
 
     # ------------------------------------------------------------ the line
 
@@ -79,7 +80,7 @@ class Person:
                     ValueError,
                 ) as problem:
                     self.seen.counts[f"line: {type(problem).__name__}"] += 1
-                self._connection = None
+                self._connection, self._drawn = None, False
                 self._lose()
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -112,8 +113,11 @@ class Person:
             ticket, self._ticket = self._ticket, ""
             return ticket
         if self._instance:
+            fetched = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
             answer = await client.post(
-                "/.isolation/ticket", json={"instance": self._instance}, headers={"Origin": f"http://{self._authority}"}
+                "/.isolation/ticket",
+                json={"instance": self._instance},
+                headers=fetched | {"Origin": f"http://{self._authority}"},
             )
             if answer.status_code == 200:
                 return str(answer.json()["ticket"])
@@ -135,8 +139,10 @@ class Person:
                 self.seen.counts["resumed" if message.resumed else "opened"] += 1
             case m.Location(_, path):
                 self._location = path
+                self._picture()
             case m.Frame(seq):
                 await connection.send(encode(m.Ack(seq)))
+                self._drawn = True
                 self._picture()
             case m.Queued():
                 self._reason = True
@@ -156,7 +162,7 @@ class Person:
         return False
 
     def _picture(self) -> None:
-        if self._location != self.path or self.shown.is_set():
+        if self._location != self.path or not self._drawn or self.shown.is_set():
             return
         if self._fault and self._reason:
             self.seen.explained += 1

@@ -198,6 +198,7 @@ export function say(text, app, values = {}) {
 export function queueWords({ position, waited }) {
   const place = position === 1 ? "next" : `number ${position}`;
   if (waited === 0) return { place, lately: "" };
-  const long = waited < 90 ? "less than two minutes" : `about ${Math.round(waited / 60)} minutes`;
-  return { place, lately: ` People waited ${long} lately.` };
+  const minutes = Math.round(waited / 60);
+  const long = minutes < 2 ? "less than two minutes" : minutes < 90 ? `about ${minutes} minutes` : `about ${Math.round(minutes / 60)} hours`;
+  return { place, lately: ` Lately people waited ${long}.` };
 }
