@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import pytest_asyncio
 
@@ -276,6 +279,53 @@ async def test_escape_stops_loading(sit: Any, isolation: Isolation, site: Viewer
         await seat.titled("Escape")
         await asyncio.sleep(0)
         assert not seat.page.url.endswith("/slow")
+
+
+# ---------------------------------------------------------------- films and documents
+
+
+def film() -> bytes:
+    """Two seconds: red, then blue."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for n in range(20):
+            colour = (220, 20, 20) if n < 10 else (20, 20, 220)
+            frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), colour, np.uint8), format="rgb24")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return data.getvalue()
+
+
+@pytest.mark.feature("video playback, without sound", by="mouse")
+async def test_a_film_plays(sit: Any, isolation: Isolation, site: ViewerSite) -> None:
+    isolation.gateway.pages[site.origin + "/film.webm"] = (200, {"Content-Type": "video/webm"}, film())
+    body = """<video id=v src=/film.webm style='position:absolute;left:0;top:0;width:320px;height:240px'></video>
+      <button style='position:absolute;left:400px;top:20px;width:90px;height:40px' onclick='v.play()'>play</button>
+      <script>v.onloadeddata = () => say('loaded'); v.onended = () => say('ended');</script>"""
+    look = "(() => { const [r, g, b] = surface.getContext('2d').getImageData(160, 120, 1, 1).data; return r > 150 && b < 90 ? 'red' : b > 150 && r < 90 ? 'blue' : ''; })()"
+    async with sit(body) as seat:
+        await seat.titled("loaded")
+        await seat.true(f"{look} === 'red'")
+        await seat.page.mouse.click(430, 40)
+        await seat.true(f"{look} === 'blue'")
+        await seat.titled(r"loaded\|ended")
+
+
+async def test_a_pdf_is_a_download_as_headless_chromium_has_no_viewer_for_it(
+    sit: Any, isolation: Isolation, site: ViewerSite
+) -> None:
+    isolation.gateway.pages[site.origin + "/slip.pdf"] = (200, {"Content-Type": "application/pdf"}, b"%PDF-1.4\n%%EOF\n")
+    async with sit(
+        "<a href='/slip.pdf' style='position:absolute;left:20px;top:20px'>pdf</a><script>say(navigator.pdfViewerEnabled)</script>"
+    ) as seat:
+        await seat.titled("false")
+        await seat.page.mouse.click(30, 30)
+        await seat.page.locator(".toast", has_text="The download was stopped").wait_for()
+        await seat.titled("false")  # the page stays
 
 
 async def test_saving_from_the_menu_needs_the_control(isolation: Isolation) -> None:
