@@ -331,6 +331,11 @@ class Observer:
             self._editing = editing
             self._tab.send(editing)
 
+    async def reveal(self) -> None:
+        """Bring the text field that has the keyboard into view."""
+        if self._editing is not NOT_EDITING and self._editing_place is not None:
+            await self.world.call(self._editing_place, "reveal")
+
     def _filled(self, *, active: bool) -> None:
         if active is not self._fullscreen:
             self._fullscreen = active

@@ -277,6 +277,8 @@ class Tab:
                 await asyncio.sleep(0.03)
                 if self._size == (width, height, scale):
                     await self._resize()
+                    if self._touch:
+                        await self.observer.reveal()  # a soft keyboard took the room
             case Navigate(path):
                 if not await self._unstick(viewer.origin + path):
                     await self.navigate(viewer.origin + path)

@@ -199,6 +199,8 @@
   for (const name of ['focusin', 'focusout', 'selectionchange', 'scroll', 'focus', 'blur']) addEventListener(name, caretMoved, { capture: true, passive: true });
   document.addEventListener('selectionchange', caretMoved);
 
+  const reveal = () => active()?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+
   // ---- context menu: the page's own if it has one (it then prevents the browser's), else the viewer draws it
   const menus = new Map();
   let touched = -Infinity;
@@ -307,5 +309,5 @@
     const png = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
     return btoa(String.fromCharCode(...png));
   };
-  globalThis.isolationWorld = { answer, paste, pastePicture, picture, draw, menu, leaveFullscreen, shown };
+  globalThis.isolationWorld = { answer, paste, pastePicture, picture, draw, menu, leaveFullscreen, shown, reveal };
 })();

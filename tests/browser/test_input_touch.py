@@ -160,3 +160,14 @@ async def test_a_text_field_asks_for_its_keyboard(sit: Any) -> None:
         # Where a device raises no keyboard by itself, its button asks for it.
         await seat.page.get_by_role("button", name="Keyboard").tap()
         await seat.true("keys.inputMode === 'text'")
+
+
+@pytest.mark.feature("soft keyboard: the text field stays in view", by="touch")
+async def test_the_field_stays_in_view_when_a_keyboard_takes_the_room(sit: Any) -> None:
+    body = """<div style='height:3000px'></div><input id=t style='position:absolute;left:20px;top:600px;width:200px;height:40px'><script>
+      onresize = onscroll = () => { const b = t.getBoundingClientRect(); document.title = innerHeight + ' ' + (b.bottom <= innerHeight && b.top >= 0); };</script>"""
+    async with sit(body, **PHONE) as seat:
+        await seat.tap(80, 620)
+        await seat.true("keys.inputMode === 'text'")
+        await seat.page.set_viewport_size({"width": 390, "height": 380})
+        await seat.titled("380 true")
