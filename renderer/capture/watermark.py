@@ -11,7 +11,7 @@ import weakref
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from renderer.capture.surface import Surface, Words
 
@@ -22,6 +22,7 @@ GAP = (140, 110)  # CSS pixels between two copies, across and down: each screenf
 ANGLE = 24  # degrees: a slant no text of a page has
 STRENGTH = 56  # of 256: how much of a pixel is the mark's
 LIGHT, DARK = 255, 0
+FINER = 3  # times larger is the text drawn before it is slanted: small letters stay letters
 _FONTS = ("DejaVuSans-Bold.ttf", "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 
 Bytes = NDArray[np.uint8]
@@ -94,12 +95,19 @@ def pattern(text: str, width: int, height: int, scale: int) -> tuple[Words, Byte
 
 
 def _stamp(text: str, size: int, edge: int) -> Image.Image:
-    font = _font(size)
+    """Draw the text slanted, in three values: no ink (128), light letters, and a dark edge around them."""
+    font = _font(size * FINER)
     left, top, right, bottom = (int(side) for side in font.getbbox(text or " "))
-    flat = Image.new("L", (right - left + 4 * edge, bottom - top + 4 * edge), 128)
-    ImageDraw.Draw(flat).text((2 * edge - left, 2 * edge - top), text, LIGHT, font, stroke_width=edge, stroke_fill=DARK)
-    # Only three values leave: no ink, light, dark. What lies between is the letters' soft edge, which belongs to its ground.
-    return flat.rotate(ANGLE, Image.Resampling.NEAREST, expand=True, fillcolor=128)
+    room = 2 * (edge + 1) * FINER
+    flat = Image.new("L", (right - left + room, bottom - top + room), 0)
+    ImageDraw.Draw(flat).text((room // 2 - left, room // 2 - top), text, 255, font)
+    slanted = flat.rotate(ANGLE, Image.Resampling.BICUBIC, expand=True).reduce(FINER)
+    letters = slanted.point(lambda value: 255 if value > 96 else 0)
+    around = letters.filter(ImageFilter.MaxFilter(2 * edge + 1))
+    stamp = Image.new("L", letters.size, 128)
+    stamp.paste(DARK, mask=around)
+    stamp.paste(LIGHT, mask=letters)
+    return stamp
 
 
 @functools.lru_cache(4)
