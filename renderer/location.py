@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from renderer.wire.codec import MAX_PATH
-from renderer.wire.fields import ORIGIN, WireError
+from renderer.wire.fields import EXTERNAL, ORIGIN, WireError
 
 _HTTP = re.compile(r"(https?://)(?:[^/?#]*@)?([^/?#@]+)([^\x00-\x20\x7f-\U0010ffff]*)")
 
@@ -27,6 +27,15 @@ def split_address(url: str) -> tuple[str, str]:
     if len(path) > MAX_PATH:
         path = re.split(r"[?#]", path, maxsplit=1)[0][:MAX_PATH]
     return origin, path
+
+
+def is_external(url: str) -> bool:
+    """Whether an address is one for another program of the device, and fit to be offered."""
+    try:
+        EXTERNAL.load(url)
+    except WireError:
+        return False
+    return True
 
 
 def may_show(url: str) -> bool:

@@ -16,7 +16,8 @@ from playwright.async_api import Dialog as BrowserDialog
 from playwright.async_api import Error, Frame, Page
 
 from renderer.cdp import Cdp, Event, Tasks
-from renderer.location import may_show, split_address
+from renderer.location import is_external, may_show, split_address
+from renderer.sign_in import SignIn
 from renderer.wire import messages as m
 from renderer.wire.codec import MAX_CLIPBOARD, MAX_COORDINATE, MAX_DIALOG, MAX_HINT, MAX_LABEL, MAX_OPTIONS, MAX_TITLE, MAX_VALUE
 from renderer.wire.fields import CURSORS, ICON_SIDE, MAX_ICON
@@ -32,6 +33,10 @@ MAX_ADDRESS = 2 * 1024 * 1024  # bytes of a picture's address: of a data: one, a
 ICON_SECONDS = 1.0  # an icon is looked at this often at most: some pages animate theirs
 DIALOG_BURST = 8  # dialogs within DIALOG_SECONDS that are shown; the rest of an alert loop is dismissed
 DIALOG_SECONDS = 10.0
+OPENING_SECONDS = 0.3  # how long Chromium's word on whose dialog it is is waited for
+PRESS_SECONDS = 5.0  # a link for the device follows what the person did so shortly before
+EXTERNAL_SECONDS = 1.0  # between two of them
+ASKED_SECONDS = 30.0  # between two notes that a page asked for the same
 
 
 NOT_EDITING = m.Editing(m.EditingMode.OFF, 0, 0, 0, 0)
@@ -65,6 +70,11 @@ class Observer:
         self._icon_wanted = ""
         self._icon_busy = False
         self._locating = asyncio.Lock()
+        self._asked_at: dict[m.PermissionKind, float] = {}
+        self._external_at = 0.0
+        self._opening = ""  # address of the frame whose dialog opens, as Chromium says it
+        self._opened = asyncio.Event()
+        self.sign_in = SignIn(page, tasks, tab.send, self._next, self._may_ask)
         # From the first moment: a dialog nobody listens to is dismissed by Playwright.
         page.on("dialog", self._dialog_opened)
         page.on("framenavigated", self._frame_moved)
@@ -77,6 +87,7 @@ class Observer:
         cdp.on("Page.frameStartedLoading", lambda event: self._load(event, active=True))
         cdp.on("Page.frameStoppedLoading", lambda event: self._load(event, active=False))
         cdp.on("Page.frameRequestedNavigation", self._requested)
+        cdp.on("Page.javascriptDialogOpening", self._dialog_opening)
         cdp.on("Page.javascriptDialogClosed", lambda _: self._dialog_closed())
         await cdp.send("Page.enable")
         tree = await cdp.send("Page.getFrameTree")
@@ -94,6 +105,8 @@ class Observer:
         told += [m.Loading(self._loading), m.Cursor(self._cursor), self._editing]
         if self._dialog is not None:
             told.append(self._dialog[0])
+        if self.sign_in.question is not None:
+            told.append(self.sign_in.question)
         return told
 
     def typing_place(self) -> Place | None:
@@ -110,6 +123,7 @@ class Observer:
         if "parentId" in frame or not isinstance(frame.get("id"), str):
             return
         self._main_frame = frame["id"]
+        self.sign_in.navigated()
         self.keyboard = self._menu = None
         if self._select is not None:
             self._close_select(self._select[0].id)
@@ -131,8 +145,17 @@ class Observer:
 
     def _requested(self, event: Event) -> None:
         url = str(event.get("url", ""))
-        if not may_show(url) and not url.lower().startswith(("javascript:", "about:", "data:")):
+        if is_external(url):
+            self._external(url)
+        elif not may_show(url) and not url.lower().startswith(("javascript:", "about:", "data:")):
             self._tab.notice(m.NoticeCode.NAVIGATION_BLOCKED)
+
+    def _external(self, url: str) -> None:
+        """Offer a link for another program of the device, if the person just did something: no page opens one by itself."""
+        now = time.monotonic()
+        if now - self._tab.last_input < PRESS_SECONDS and now - self._external_at > EXTERNAL_SECONDS:
+            self._external_at = now
+            self._tab.send(m.External(url))
 
     async def _history(self) -> tuple[list[dict[str, Any]], int]:
         """Return the entries a person can go to, and the current one's place. The empty page every tab begins with is none of them."""
@@ -209,13 +232,34 @@ class Observer:
         self._number += 1
         return self._number
 
-    def _dialog_opened(self, dialog: BrowserDialog) -> None:
+    def _may_ask(self) -> bool:
+        """Whether the person may be asked something more: a page that asks in a loop is not shown for ever."""
         now = time.monotonic()
         self._dialog_times = [at for at in self._dialog_times if now - at < DIALOG_SECONDS] + [now]
-        if len(self._dialog_times) > DIALOG_BURST or self._dialog is not None:
+        return len(self._dialog_times) <= DIALOG_BURST
+
+    def _dialog_opening(self, event: Event) -> None:
+        self._opening = str(event.get("url", ""))
+        self._opened.set()
+
+    def _dialog_opened(self, dialog: BrowserDialog) -> None:
+        if not self._may_ask() or self._dialog is not None:
             self._tasks.start(dialog.dismiss())
             return
-        origin, _ = split_address(self._page.url)
+        self._tasks.start(self._show_dialog(dialog))
+
+    async def _show_dialog(self, dialog: BrowserDialog) -> None:
+        # Whose dialog it is, Chromium says in an event of its own, a moment before or after.
+        try:
+            async with asyncio.timeout(OPENING_SECONDS):
+                await self._opened.wait()
+        except TimeoutError:
+            self._opening = self._page.url
+        self._opened.clear()
+        if self._dialog is not None:
+            await dialog.dismiss()
+            return
+        origin, _ = split_address(self._opening)
         shown = m.Dialog(
             self._next(),
             m.DialogKind(dialog.type),
@@ -284,6 +328,8 @@ class Observer:
                 self._placed(place, said, lambda x, y: self._offer_menu(place, said, x, y))
             case "fullscreen":
                 self._filled(active=said.get("active") is True)
+            case "asked":
+                self._denied(str(said.get("what")))
             case "print":
                 self._tab.desk.page_prints()
             case "picture":
@@ -369,6 +415,14 @@ class Observer:
         _, place, theirs = self._menu
         self._menu = None
         await self.world.call(place, "menu", theirs, action.value)
+
+    def _denied(self, what: str) -> None:
+        """Tell that the page asked for what it never gets. The page may say so as often as it likes; the person hears it now and then."""
+        kind = next((kind for kind in m.PermissionKind if kind.value == what), None)
+        now = time.monotonic()
+        if kind is not None and now - self._asked_at.get(kind, -ASKED_SECONDS) >= ASKED_SECONDS:
+            self._asked_at[kind] = now
+            self._tab.send(m.Permission(kind))
 
     def _ask(self, place: Place, said: dict[str, Any]) -> None:
         self._placed(place, said, lambda x, y: self._offer_select(place, said, x, y))

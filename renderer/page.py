@@ -24,6 +24,7 @@ from renderer.transfer.store import Store
 from renderer.viewer import Viewer
 from renderer.wire.messages import (
     Ack,
+    AuthReply,
     Clipboard,
     CloseCode,
     ClosePage,
@@ -254,6 +255,8 @@ class Tab:
                     self.pump.refresh(video=video)
             case DialogReply(number, accept, text):
                 self.tasks.start(self.observer.answer_dialog(number, accept=accept, text=text))
+            case AuthReply():
+                self.tasks.start(self.observer.sign_in.answer(message))
             case SelectReply(number, values):
                 self.tasks.start(self.observer.answer_select(number, values))
             case MenuReply(number, action):

@@ -280,6 +280,9 @@
 
   addEventListener('beforeprint', event => { if (event.isTrusted) say('print', {}); });
 
+  // ---- what the page asked for and does not get, as asks.js in its own world says
+  document.addEventListener('isolation-asked', event => { if (typeof event.detail === 'string') say('asked', { what: event.detail.slice(0, 20) }); });
+
   // ---- the picture of the tab
   if (top) {
     let title = null, icon = null;

@@ -23,6 +23,7 @@ MAX_DEPTH = 16  # frames within frames whose places we add up
 WORLD = "isolation"
 BINDING = "isolationSay"
 SCRIPT = "\n".join(files("renderer").joinpath(name).read_text("utf-8") for name in ("world.js", "find.js"))
+ASKS = files("renderer").joinpath("asks.js").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class WorldHost:
         await cdp.send("Runtime.enable")
         await cdp.send("Runtime.addBinding", {"name": BINDING, "executionContextName": WORLD})
         await cdp.send("Page.addScriptToEvaluateOnNewDocument", {"source": SCRIPT, "worldName": WORLD, "runImmediately": True})
+        await cdp.send("Page.addScriptToEvaluateOnNewDocument", {"source": ASKS, "runImmediately": True})
 
     def forget(self, cdp: Cdp) -> None:
         """Forget a session that has ended."""

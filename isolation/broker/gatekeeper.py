@@ -51,6 +51,7 @@ _VALUES = {
     m.SelectKind.WEEK: re.compile(r"\d{4,6}-W(?:0[1-9]|[1-4]\d|5[0-3])"),
     m.SelectKind.COLOR: re.compile(r"#[0-9a-fA-F]{6}"),
 }
+_LISTS = frozenset({m.SelectKind.OPTIONS, m.SelectKind.DATALIST})  # answered by indices
 _INDEX = re.compile(r"0|[1-9]\d{0,4}")
 
 
@@ -233,7 +234,7 @@ class Gatekeeper:
         if len(reply.values) > 1 and not select.multiple:
             return "several values for one"
         for value in reply.values:
-            if select.kind is m.SelectKind.OPTIONS:
+            if select.kind in _LISTS:
                 if not _INDEX.fullmatch(value) or int(value) >= len(select.options) or select.options[int(value)].disabled:
                     return "no such option"
             elif value and not _VALUES[select.kind].fullmatch(value):
@@ -360,11 +361,12 @@ def own_path(path: str) -> bool:
 
 
 def _clean_select(select: m.Select) -> m.Select:
-    if select.kind is m.SelectKind.OPTIONS:
+    if select.kind in _LISTS:
         options = tuple(
             replace(option, label=cleaning.line(option.label), group=cleaning.line(option.group)) for option in select.options
         )
-        return replace(select, options=options, value="", low="", high="")
+        multiple = select.multiple and select.kind is m.SelectKind.OPTIONS
+        return replace(select, options=options, multiple=multiple, value="", low="", high="")
     shape = _VALUES[select.kind]
     return replace(
         select,

@@ -7,7 +7,7 @@ files and pictures) or a JSON object with exactly the dataclass's fields. Coordi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 VERSION = 1
@@ -362,8 +362,8 @@ class AuthReply:
 
     id: int
     accept: bool
-    username: str
-    password: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Gateway:
         self.pages: dict[str, Page] = {}
         self.seen: list[tuple[str, str]] = []  # (session, address)
         self.posted: list[tuple[str, bytes]] = []
+        self.protected: dict[str, str] = {}  # address → the Authorization header it wants
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -119,6 +120,13 @@ class Gateway:
             return 403, {}, b""
         if method == "POST":
             self.posted.append((target, body))
+        wanted = self.protected.get(target.partition("?")[0])
+        if wanted is not None and headers.get("authorization") != wanted:
+            return (
+                401,
+                {"WWW-Authenticate": 'Basic realm="The \\"Archive\\""', "Content-Type": "text/html"},
+                b"<title>denied</title>no",
+            )
         return self.pages.get(target.partition("?")[0], (404, {"Content-Type": "text/plain"}, b"nothing here"))
 
 

@@ -312,6 +312,15 @@ def test_a_dialog_is_answered_once() -> None:
     assert isinstance(keeper.from_viewer(encode(m.DialogReply(2, True, ""))), Drop)
 
 
+@pytest.mark.parametrize(("value", "good"), [("0", True), ("1", False), ("2", True), ("3", False), ("x", False), ("-1", False)])
+def test_suggestions_are_chosen_by_their_place(value: str, good: bool) -> None:
+    keeper = gate()
+    options = (m.Option("Vi\u202eenna", "", False, True), m.Option("b", "", True, False), m.Option("c", "", False, False))
+    told = passed(keeper.from_renderer(encode(m.Select(3, m.SelectKind.DATALIST, 0, 0, 90, 20, True, options, "v", "l", "h"))))
+    assert (told.options[0].label, told.multiple, told.value, told.low, told.high) == ("Vienna", False, "", "", "")
+    assert isinstance(keeper.from_viewer(encode(m.SelectReply(3, (value,)))), Pass if good else Drop)
+
+
 def test_credentials_go_only_to_who_asked_and_once() -> None:
     """The client lies: an answer to no question. The renderer lies: a question that was closed gets no answer."""
     keeper = gate()
