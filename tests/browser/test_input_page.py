@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import av
+import imagecodecs
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -31,6 +33,7 @@ async def shut_site(isolation: Isolation) -> AsyncIterator[ViewerSite]:
 
 # ---------------------------------------------------------------- context menu
 
+DOT = bytes(imagecodecs.png_encode(np.full((8, 8, 3), (200, 30, 60), np.uint8)))
 LINKS = """<a id=a href='/target?x=1' style='position:absolute;left:20px;top:20px;width:200px;height:30px;background:#eee'>payslip</a>
   <input id=t value='some words' style='position:absolute;left:20px;top:100px;width:200px;height:30px'>
   <p id=p style='position:absolute;left:20px;top:160px;margin:0'>plain text here</p>
@@ -328,8 +331,19 @@ async def test_a_pdf_is_a_download_as_headless_chromium_has_no_viewer_for_it(
         await seat.titled("false")  # the page stays
 
 
+@pytest.mark.feature("context menu: save a link, save an image", by="mouse")
 async def test_saving_from_the_menu_needs_the_control(isolation: Isolation) -> None:
-    async with isolation.site(Controls(download=Transfer.ALLOW)) as allowed, isolation.seat(allowed, LINKS) as seat:
-        await seat.page.mouse.click(60, 35, button="right")
-        assert await lines(seat) == ["Open link in new tab", "Save link…"]
-        await seat.page.keyboard.press("Escape")
+    async with isolation.site(Controls(download=Transfer.ALLOW)) as allowed:
+        isolation.gateway.pages[allowed.origin + "/slip.txt"] = (200, {"Content-Type": "text/plain"}, b"net pay")
+        isolation.gateway.pages[allowed.origin + "/dot.png"] = (200, {"Content-Type": "image/png"}, DOT)
+        body = """<a href=/slip.txt style='position:absolute;left:20px;top:20px;width:200px;height:30px'>slip</a>
+          <img src=/dot.png style='position:absolute;left:20px;top:100px;width:100px;height:100px' onload="say('seen')">"""
+        async with isolation.seat(allowed, body) as seat:
+            await seat.titled("seen")
+            for y, line, name, content in ((30, "Save link…", "slip.txt", b"net pay"), (150, "Save image…", "dot.png", DOT)):
+                await seat.page.mouse.click(60, y, button="right")
+                async with seat.page.expect_download() as waiting:
+                    await seat.page.get_by_role("menuitem", name=line).click()
+                download = await waiting.value
+                assert download.suggested_filename == name
+                assert await asyncio.to_thread(Path(await download.path()).read_bytes) == content

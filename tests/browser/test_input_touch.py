@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from isolation.testing.viewer_site import ViewerSite
+from tests.support.isolated import Isolation
 from tests.support.isolated import isolation as isolation  # a fixture
 from tests.support.isolated import sit as sit  # a fixture
 from tests.support.isolated import site as site  # a fixture
@@ -171,3 +173,38 @@ async def test_the_field_stays_in_view_when_a_keyboard_takes_the_room(sit: Any) 
         await seat.true("keys.inputMode === 'text'")
         await seat.page.set_viewport_size({"width": 390, "height": 380})
         await seat.titled("380 true")
+
+
+@pytest.mark.feature("dialogs: alert, confirm, prompt", by="touch")
+@pytest.mark.feature("date, time, month, week and colour inputs", by="touch")
+async def test_dialogs_and_dates_by_finger(sit: Any) -> None:
+    body = """<button style='position:absolute;left:20px;top:20px;width:200px;height:50px' onclick="say('sure', confirm('Sure?'))">ask</button>
+      <input type=date value='2026-11-22' style='position:absolute;left:20px;top:120px;width:200px;height:50px;box-sizing:border-box' onchange="say('date', this.value)">"""
+    async with sit(body, **PHONE) as seat:
+        await seat.tap(80, 45)
+        await seat.page.get_by_role("button", name="OK").tap()
+        await seat.titled("sure true")
+        await seat.tap(207, 145)
+        picker = seat.page.get_by_role("dialog")
+        await picker.locator("input").fill("2026-12-24")
+        await picker.get_by_role("button", name="Set").tap()
+        await seat.titled(r"sure true\|date 2026-12-24")
+
+
+@pytest.mark.feature("back, forward, reload", by="touch")
+@pytest.mark.feature("new windows and tabs, opener kept, capped", by="touch")
+async def test_links_and_windows_by_finger(sit: Any, isolation: Isolation, site: ViewerSite) -> None:
+    isolation.gateway.html("/by-finger", "<title>Next</title>", site.origin)
+    body = """<a href='/by-finger' style='position:absolute;left:20px;top:20px;width:200px;height:50px'>next</a>
+      <a href='/by-finger' target=_blank style='position:absolute;left:20px;top:120px;width:200px;height:50px'>tab</a><script>say('first')</script>"""
+    async with sit(body, **PHONE) as seat:
+        await seat.titled("first")
+        async with seat.context.expect_page() as opening:
+            await seat.tap(60, 145)
+        tab = await opening.value
+        await tab.wait_for_url(site.origin + "/by-finger")
+        await tab.close()
+        await seat.tap(60, 45)
+        await seat.titled("Next")
+        await seat.page.go_back()
+        await seat.titled("first")

@@ -114,6 +114,8 @@ async def test_film_is_drawn_in_its_place_and_nowhere_else(open_viewer: Open) ->
         assert not remote.of(m.Refresh)
 
 
+@pytest.mark.feature("page zoom, sharp", by="mouse")
+@pytest.mark.feature("page zoom, sharp", by="keyboard")
 async def test_page_zoom_asks_for_finer_pictures_and_keeps_the_old_one_until_they_come(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
