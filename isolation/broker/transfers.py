@@ -24,7 +24,7 @@ from renderer.wire.files import HEAD, file_name, kind_of, permitted
 MAX_OPEN = 32  # transfers of one stream at once: the node offers fewer, and nobody looks after more
 MAX_TRANSFERS = 2000  # of one stream: beyond what a day brings; each is a line of the audit log
 MAX_PRINT = 64 * 1024 * 1024  # bytes of a printed page: some hundred pages with pictures
-MAX_UPLOAD = 2 * 1024**3  # bytes of the files of one upload together: what a node keeps for a session
+MAX_UPLOAD = 1024**3  # bytes of the files of one upload together: what a node keeps for a session
 MAX_PIXELS = 16 * 1024 * 1024  # of a clipboard picture: a 4K screen twice
 MIB = 1024 * 1024
 _VIEWERS_IDS = 2**31  # from here on ids are the viewer's
