@@ -406,6 +406,17 @@ def test_texts_lose_what_deceives() -> None:
     assert passed(keeper.from_renderer(encode(m.Clipboard("a\tb\n\x1b[201~rm")))).text == "a\tb\n[201~rm"
 
 
+def test_a_link_that_deceives_is_shown_as_what_it_is() -> None:
+    keeper = gate()
+    spoofed = "https://corp.example/\u202e\u0000gpj.exe\n<b>x"
+    for said in (
+        passed(keeper.from_renderer(encode(m.LinkHint(spoofed)))).text,
+        passed(keeper.from_renderer(encode(m.Menu(3, 0, 0, spoofed, False, False, False)))).link,
+    ):
+        assert said.startswith("https://corp.example/")
+        assert not set(said) & set("\u202e\u0000\n")
+
+
 def test_honest_right_to_left_text_stays() -> None:
     assert cleaning.line("שלום \u200fעולם – مرحبا") == "שלום \u200fעולם – مرحبا"
     assert cleaning.line("👩\u200d💻 e\u0301") == "👩\u200d💻 e\u0301"
