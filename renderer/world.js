@@ -4,7 +4,7 @@
 (() => {
   'use strict';
   if (globalThis.isolationWorld) return;
-  const MAX_OPTIONS = 2000, MAX_TEXT = 256 * 1024, PROBE_MS = 30, TOUCHED_MS = 2000;
+  const MAX_OPTIONS = 2000, MAX_SUGGESTIONS = 100, MAX_TEXT = 256 * 1024, PROBE_MS = 30, TOUCHED_MS = 2000;
   const say = (kind, data) => { try { isolationSay(JSON.stringify({ kind, ...data })); } catch { /* the node let go of this frame */ } };
   const top = window === window.top;
   const inner = event => event.composedPath()[0];
@@ -129,8 +129,13 @@
     const question = asked.get(id);
     asked.delete(id);
     if (!question || !question.element.isConnected || question.element.disabled || !values.length) return;
-    const { element, indices } = question;
-    if (indices) {
+    const { element, indices, suggested } = question;
+    if (suggested) {
+      listed = null;
+      const value = suggested[Number(values[0])];
+      if (value === undefined || element.readOnly || element.value === value) return;
+      element.value = value;
+    } else if (indices) {
       const index = indices[Number(values[0])];
       const option = element.options[index];
       if (!option || option.disabled || option.parentElement?.disabled || element.selectedIndex === index) return;
@@ -142,6 +147,54 @@
     element.dispatchEvent(new Event('input', { bubbles: true, composed: true }));
     element.dispatchEvent(new Event('change', { bubbles: true }));
   };
+
+  // ---- suggestions of a text field (datalist): a list below the field, while the keyboard stays with the page
+  let listed = null;
+  const closeList = () => {
+    if (listed && asked.delete(listed.id)) say('selectClosed', { id: listed.id });
+    listed = null;
+  };
+  const suggest = (element, chosen = -1) => {
+    const typed = element.value.toLowerCase();
+    const options = [...element.list?.options ?? []]
+      .filter(option => !option.disabled && option.value && [option.value, option.label].some(text => text.toLowerCase().includes(typed)))
+      .slice(0, MAX_SUGGESTIONS);
+    if (!options.length || (options.length === 1 && options[0].value === element.value)) { closeList(); return; }
+    const id = ++count, suggested = options.map(option => option.value);
+    asked.clear();
+    asked.set(id, { element, suggested });
+    listed = { id, element, suggested, chosen };
+    say('select', {
+      id, type: 'datalist', ...shown(element.getBoundingClientRect()), value: '', low: '', high: '',
+      options: options.map((option, index) => ({ label: (option.label && option.label !== option.value ? `${option.value} – ${option.label}` : option.value).slice(0, 250), group: '', disabled: false, selected: index === chosen })),
+    });
+  };
+  const withList = event => {
+    const element = event.isTrusted ? inner(event) : null;
+    return element instanceof HTMLInputElement && element.list && !element.disabled && !element.readOnly && !PICKERS[element.type] ? element : null;
+  };
+  addEventListener('input', event => { const element = withList(event); if (element) suggest(element); }, true);
+  addEventListener('click', event => { const element = withList(event); if (element && element === active()) suggest(element); }, true);
+  addEventListener('focusout', event => { if (listed?.element === inner(event)) closeList(); }, true);
+  addEventListener('scroll', event => { if (listed && event.target.contains?.(listed.element)) closeList(); }, { capture: true, passive: true });
+  addEventListener('keydown', event => {
+    const element = withList(event), open = listed?.element === element ? listed : null;
+    if (!element || event.altKey || event.ctrlKey || event.metaKey) return;
+    const down = event.key === 'ArrowDown';
+    if (down || (open && event.key === 'ArrowUp')) {
+      event.preventDefault();
+      const last = open ? open.suggested.length - 1 : 0;
+      suggest(element, open ? (down ? (open.chosen >= last ? 0 : open.chosen + 1) : open.chosen <= 0 ? last : open.chosen - 1) : -1);
+    } else if (open && event.key === 'Enter' && open.chosen >= 0) {
+      event.preventDefault();
+      const { id, chosen } = open;
+      say('selectClosed', { id });
+      answer(id, [String(chosen)]);
+    } else if (open && event.key === 'Escape') {
+      event.preventDefault();
+      closeList();
+    }
+  }, true);
 
   // ---- clipboard
   const active = () => {

@@ -149,6 +149,41 @@ async def test_permissions_are_denied_and_told_now_and_then(show: Any) -> None:
         assert kinds == [m.PermissionKind.LOCATION, m.PermissionKind.CAMERA]
 
 
+# ---------------------------------------------------------------- suggestions
+
+
+LIST = """<title>-</title><input id=city list=cities style='position:absolute;left:10px;top:10px;width:200px'><datalist id=cities>
+  <option value=Vienna>Austria</option><option value=Venice></option><option value=Oslo></option><option value=Varna disabled></option></datalist>
+  <script>city.oninput = () => document.title = 'typed ' + city.value; city.onchange = () => document.title = 'chose ' + city.value;</script>"""
+
+
+@pytest.mark.feature("datalist", by="keyboard")
+@pytest.mark.case(65)
+async def test_suggestions_by_keyboard(show: Any) -> None:
+    async with show(LIST, "/list") as viewer:
+        await viewer.click(50, 20)
+        whole = await viewer.message(m.Select)
+        assert (whole.kind, [o.label for o in whole.options]) == (m.SelectKind.DATALIST, ["Vienna – Austria", "Venice", "Oslo"])
+        await viewer.type("v")
+        await viewer.message(m.Select, lambda x: len(x.options) == 2)
+        await viewer.key("ArrowDown", "ArrowDown")
+        await viewer.key("ArrowDown", "ArrowDown")
+        last = await viewer.message(m.Select, lambda x: len(x.options) == 2 and x.options[1].selected)
+        await viewer.key("Enter", "Enter")
+        await viewer.title("chose Venice")
+        await viewer.message(m.SelectClosed, lambda x: x.id == last.id)
+        await viewer.key("Escape", "Escape")
+
+
+@pytest.mark.feature("datalist", by="mouse")
+async def test_suggestions_by_mouse(show: Any) -> None:
+    async with show(LIST, "/list") as viewer:
+        await viewer.click(50, 20)
+        whole = await viewer.message(m.Select)
+        await viewer.say(m.SelectReply(whole.id, ("2",)))
+        await viewer.title("chose Oslo")
+
+
 # ---------------------------------------------------------------- dialogs of frames
 
 

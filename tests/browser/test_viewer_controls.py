@@ -188,3 +188,23 @@ async def test_a_denied_permission_names_who_asked(at_work: Person) -> None:
     await toast.wait_for()
     assert remote.origin in (await toast.text_content() or "")
     await look(person, "permission")
+
+
+# ---------------------------------------------------------------- suggestions
+
+
+@pytest.mark.feature("datalist", by="mouse")
+async def test_suggestions_leave_the_keyboard_with_the_page(at_work: Person) -> None:
+    person, remote = at_work, at_work.remote
+    options = (m.Option("<b>Vienna</b>", "", False, True), m.Option("Oslo", "", False, False))
+    await remote.send(m.Select(31, m.SelectKind.DATALIST, 40, 40, 200, 24, False, options, "", "", ""))
+    suggestions = person.page.get_by_role("listbox", name="Suggestions")
+    await suggestions.wait_for()
+    assert await suggestions.get_by_role("option").all_text_contents() == ["<b>Vienna</b>", "Oslo"]
+    if LOOK:  # another size would close it
+        await person.page.screenshot(path=str(Path(LOOK, "datalist.png")))
+    await person.page.keyboard.type("x")
+    await remote.wait_for(lambda it: [k.down for k in it.of(m.Key) if k.key == "x"] == [True, False])
+    await suggestions.get_by_role("option", name="Oslo").click()
+    assert await person.got(m.SelectReply) == m.SelectReply(31, ("1",))
+    await suggestions.wait_for(state="detached")

@@ -261,8 +261,10 @@ function take(message) {
       dialogs.closed(message.id);
       break;
     case "Select":
-      keyboard.releaseAll();
-      fingers.cancel();
+      if (message.kind !== "datalist") {
+        keyboard.releaseAll();
+        fingers.cancel();
+      }
       selects.show(message);
       break;
     case "LinkHint":

@@ -25,6 +25,10 @@ export class Selects {
   }
 
   show(message) {
+    if (message.kind === "datalist") {
+      this.#suggest(message);
+      return;
+    }
     this.#dismiss();
     const panel = message.kind === "options" ? this.#list(message) : this.#input(message);
     panel.classList.add("popup");
@@ -52,6 +56,24 @@ export class Selects {
     this.#take();
     this.#reply({ id, values });
     this.#refocus();
+  }
+
+  /** Suggestions below a text field. They take neither the keyboard nor the pointer from the page: only a press on one of them counts. */
+  #suggest(message) {
+    this.clear();
+    const list = make("div", { class: "list", attrs: { role: "listbox", "aria-label": "Suggestions" } });
+    message.options.forEach((option, i) => {
+      const item = make("div", { class: option.selected ? "option active" : "option", attrs: { role: "option", "aria-selected": String(option.selected) } }, make("span", { text: option.label, attrs: { dir: "auto" } }));
+      // The press itself must not take the focus away: the field would lose it, and its list with it.
+      item.addEventListener("pointerdown", (event) => event.preventDefault());
+      item.addEventListener("pointerup", () => this.#finish([String(i)]));
+      list.append(item);
+    });
+    const panel = make("div", { class: "options popup suggestions" }, list);
+    this.#open = { id: message.id, panel, shade: make("div") };
+    document.body.append(panel);
+    this.#place(panel, message);
+    list.querySelector(".active")?.scrollIntoView({ block: "nearest" });
   }
 
   #dismiss() {
