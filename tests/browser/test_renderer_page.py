@@ -460,6 +460,7 @@ async def test_final_picture_is_exact_after_a_burst_and_slow_acks(show: Any) -> 
 
 @pytest.mark.feature("page zoom, sharp", by="mouse")
 @pytest.mark.feature("page zoom, sharp", by="keyboard")
+@pytest.mark.case(68)
 async def test_one_browser_serves_every_scale_and_follows_page_zoom(show: Any) -> None:
     """A hair of half a CSS pixel is seen where a device pixel is so fine, and a click still falls where it was aimed."""
     body = (

@@ -61,7 +61,6 @@ async def test_a_picture_that_cannot_be_decoded_is_asked_for_again(open_viewer: 
         assert (await pixels(person.page) == picture(900, 600)).all()
 
 
-@pytest.mark.case(68)
 async def test_what_was_kept_is_shown_again(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -116,6 +115,7 @@ async def test_film_is_drawn_in_its_place_and_nowhere_else(open_viewer: Open) ->
 
 @pytest.mark.feature("page zoom, sharp", by="mouse")
 @pytest.mark.feature("page zoom, sharp", by="keyboard")
+@pytest.mark.case(68)
 async def test_page_zoom_asks_for_finer_pictures_and_keeps_the_old_one_until_they_come(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
@@ -132,6 +132,7 @@ async def test_page_zoom_asks_for_finer_pictures_and_keeps_the_old_one_until_the
 
 
 @pytest.mark.feature("fine screens (HiDPI)", by="mouse")
+@pytest.mark.case(68)
 async def test_fine_screens_get_fine_pictures(open_viewer: Open) -> None:
     async with open_viewer(device_scale_factor=2, viewport={"width": 450, "height": 300}) as person:
         remote = await person.live()

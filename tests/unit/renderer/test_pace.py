@@ -62,6 +62,7 @@ def test_an_acknowledgement_stands_for_all_before_it() -> None:
     pace.acknowledged(1, 0.2)  # nobody says it; it does no harm
 
 
+@pytest.mark.case(52)
 @given(st.lists(st.integers(1, 200_000), min_size=5, max_size=40), st.sampled_from([10_000.0, 125_000.0]))
 def test_a_capped_bandwidth_is_kept(sizes: list[int], bandwidth: float) -> None:
     pace = Pace(bandwidth)
@@ -77,6 +78,7 @@ def test_a_capped_bandwidth_is_kept(sizes: list[int], bandwidth: float) -> None:
         assert sent <= bandwidth * (now + 0.5) + largest + 1
 
 
+@pytest.mark.case(52)
 def test_who_was_still_is_not_made_to_wait_by_who_never_rests() -> None:
     fair = FairShare(2)
     busy, calm = fair.join(), fair.join()

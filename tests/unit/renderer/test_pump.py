@@ -115,6 +115,8 @@ def typing(turn: int) -> Pixels:
     return page
 
 
+@pytest.mark.case(46)
+@pytest.mark.case(64)
 @pytest.mark.parametrize("page", [film, typing])
 @pytest.mark.parametrize("slow", [0.0, 0.08])
 @pytest.mark.parametrize("mark", ["", TEXT])

@@ -72,6 +72,7 @@ def test_every_picture_of_a_sequence_differs_from_its_page_by_the_mark_alone(dat
         before = shown
 
 
+@pytest.mark.case(46)
 def test_whole_frames_film_and_rest_carry_it() -> None:
     composer, screen, mark = Composer(video=True), Screen(), Watermark(TEXT)
     page = moving(0)
