@@ -25,6 +25,7 @@ from renderer.wire.messages import Copy, Encoding, Frame, Keep, Paint
 HEAT_SECONDS = 1.0  # a tile's count of repaints halves about this often
 HOT = 7.0  # repaints within that time: faster than a blinking caret, a typed text or a clock
 HOT_LARGE = 3.5  # for what changes together over a large area: each of its lossless pictures costs a tenth of a second
+BEHIND_SECONDS = 0.2  # what counts as past between two steps with passed-over pictures between them
 HOT_TILES = 24  # tiles (about 150 × 150 pixels): smaller pictures are cheap lossless
 LARGE_TILES = 100  # tiles (about 320 × 320 pixels)
 FILM_SHARE = 0.5  # of a rectangle's tiles that must move for it to go as film: what stands still among them is blurred with them
@@ -90,15 +91,18 @@ class Composer:
         self._shown = None
         self._video = video
 
-    def step(self, surface: Surface, now: float) -> Frame | None:
-        """Return the frame that brings the viewer to ``surface`` (None: nothing to send). ``now``: monotonic seconds."""
+    def step(self, surface: Surface, now: float, *, behind: bool = False) -> Frame | None:
+        """Return the frame that brings the viewer to ``surface`` (None: nothing to send). ``now``: monotonic seconds.
+
+        ``behind``: pictures between the last step and this one were passed over.
+        """
         shown = self._shown
         if shown is None or shown.size != surface.size or shown.scale != surface.scale:
             return self._whole(surface, now)
         found = plan(shown, surface)
         damage = found.damage if found is not None else np.zeros_like(self._lossy)
         copies = found.copies if found is not None else ()
-        self._cool(now)
+        self._cool(now, behind=behind)
         # A copied region is as blurred as where it came from.
         self._carry_blur(copies, now)
         # What scrolling brings into view is new, however often the place it appears at is painted: it stays still where it now is.
@@ -147,8 +151,10 @@ class Composer:
         self._kept.reset()
         return self._frame(surface, (), [_Job(Rect(0, 0, surface.width, surface.height), lossy=False)], whole=True)
 
-    def _cool(self, now: float) -> None:
-        self._heat *= math.exp(-max(0.0, now - self._heated_at) / HEAT_SECONDS)
+    def _cool(self, now: float, *, behind: bool) -> None:
+        # Who cannot keep up with a film sees it change seldom; it moves all the same.
+        past = min(now - self._heated_at, BEHIND_SECONDS) if behind else now - self._heated_at
+        self._heat *= math.exp(-max(0.0, past) / HEAT_SECONDS)
         self._heated_at = now
 
     def _hot(self, among: Cells) -> Cells:

@@ -69,6 +69,7 @@ class FramePump:
         self._touched_at = 0.0
         self._stepping = False
         self._came = 0  # frames so far, but squeezed ones
+        self._taken = 0  # of them, up to the last that was composed
         self._cast_size: tuple[int, int] | None = None  # of the newest frame, CSS pixels
         self._wanted: tuple[int, int] | None = None
         self._scales = (100, 100)  # device pixels per CSS pixel in hundredths: now, and before that
@@ -233,12 +234,13 @@ class FramePump:
 
     async def _step(self, audience: Audience) -> None:
         composer, picture = self._composer, self._newest
+        behind, self._taken = self._came - self._taken > 1, self._came
         if self._repeat:
             composer.forget(video=self._video)
         self._newest, self._repeat, self._anew = None, False, False
         try:
             done = await asyncio.get_running_loop().run_in_executor(
-                self._workers, _work, picture, self._decoder, self._watermark, self._surface, composer
+                self._workers, _work, picture, self._decoder, self._watermark, self._surface, composer, behind
             )
         except BadFrameError as problem:
             log.warning("frame.refused", extra={"why": str(problem)})
@@ -275,7 +277,12 @@ def squeezed(data: str, size: tuple[float, float], scale: int) -> bool:
 
 
 def _work(
-    picture: _Picture | None, decoder: Decoder, watermark: Watermark | None, last: Surface | None, composer: Composer
+    picture: _Picture | None,
+    decoder: Decoder,
+    watermark: Watermark | None,
+    last: Surface | None,
+    composer: Composer,
+    behind: bool,
 ) -> tuple[Surface, Frame | None, float] | None:
     """Decode a picture (None: ``last`` is shown again, at rest), mark it and compose the step to it. Returns the processor time it took, too."""
     began = time.thread_time()
@@ -285,5 +292,5 @@ def _work(
     if surface is None:
         return None
     shown = watermark.mark(surface) if watermark is not None else surface
-    frame = composer.step(shown, time.monotonic())
+    frame = composer.step(shown, time.monotonic(), behind=behind)
     return surface, frame, time.thread_time() - began

@@ -66,6 +66,21 @@ def test_what_keeps_moving_becomes_one_film_and_is_exact_at_rest() -> None:
     assert composer.rests_at is None
 
 
+def test_a_film_that_cannot_be_kept_up_with_is_one_all_the_same() -> None:
+    """Two seconds between two steps, with pictures passed over between them; pages that merely follow each other so slowly are no film."""
+    found = {}
+    for behind in (True, False):
+        composer, screen, frames = Composer(video=True), Screen(), []
+        for turn in range(12):
+            frame = composer.step(Surface.of(moving(turn)), 2.0 * turn, behind=behind)
+            assert frame is not None
+            screen.draw(frame)
+            frames.append(frame)
+        found[behind] = len(films(frames))
+    assert found[True] > 4
+    assert found[False] == 0
+
+
 def test_a_viewer_without_a_decoder_gets_pictures() -> None:
     frames = play(Composer(video=False), Screen(), [moving(turn) for turn in range(30)])
     assert not films(frames)
