@@ -130,6 +130,7 @@ class FakeNode:
         self.starts: list[StartLease] = []
         self.marks: list[Mark] = []
         self.ends: list[str] = []
+        self.heads: list[str] = []  # of every connection: path and headers, as they came
         self.prepared: list[Prepare] = []
         self.state = NodeState.OPEN
         self.leases: dict[str, StartLease] = {}
@@ -210,6 +211,7 @@ class FakeNode:
         return page
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.heads.append(f"{request.path}\n{request.headers}")
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return connection.respond(HTTPStatus.UNAUTHORIZED, "")
         if request.path == "/control":

@@ -24,8 +24,29 @@ def _vectors(direction: str) -> list[bytes]:
     return [bytes.fromhex(row["hex"]) for name in names for row in json.loads((VECTORS / f"{name}.json").read_text())]
 
 
+KEYWORDS = [
+    thing for thing in vars(m).values() if isinstance(thing, type) and issubclass(thing, StrEnum) and thing is not StrEnum
+]
+
+
+def _with_every_keyword(vectors: list[bytes]) -> Iterator[bytes]:
+    """A message with a word of a closed set, once with each word of the set."""
+    for vector in vectors:
+        try:
+            document = json.loads(vector[1:])
+        except ValueError:
+            continue
+        for name, value in document.items() if isinstance(document, dict) else ():
+            for words_of in KEYWORDS:
+                if isinstance(value, str) and value in {word.value for word in words_of}:
+                    for word in words_of:
+                        yield vector[:1] + json.dumps(document | {name: word.value}, separators=(",", ":")).encode()
+
+
 def _streams(direction: str) -> Iterator[bytes]:
     vectors = [vector for vector in _vectors(direction) if len(vector) < 20_000]
+    for vector in sorted(set(_with_every_keyword(vectors))):
+        yield b"\0" + vector
     for number in range(len(CONTROLS)):
         for vector in vectors:
             yield bytes([number]) + vector
