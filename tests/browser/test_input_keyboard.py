@@ -128,7 +128,7 @@ async def test_shortcuts(sit: Any) -> None:
 
 @pytest.mark.feature("scrolling: Page Down, End, Space, arrows", by="keyboard")
 async def test_keys_scroll(sit: Any) -> None:
-    body = "<div style='height:5000px'></div><script>onscroll = () => document.title = scrollY > 4000 ? 'end' : scrollY > 600 ? 'two' : scrollY > 300 ? 'one' : scrollY > 0 ? 'little' : 'top'</script>"
+    body = "<div style='height:5000px'></div><script>onscrollend = () => document.title = scrollY > 4000 ? 'end' : scrollY > 600 ? 'two' : scrollY > 300 ? 'one' : scrollY > 0 ? 'little' : 'top'</script>"
     async with sit(body) as seat:
         await focused(seat)
         for key, where in (("ArrowDown", "little"), ("PageDown", "one"), ("Space", "two"), ("End", "end"), ("Home", "top")):

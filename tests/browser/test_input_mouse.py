@@ -100,7 +100,7 @@ async def test_dragging_and_dropping(sit: Any) -> None:
 
 @pytest.mark.feature("hover menus", by="mouse")
 async def test_menus_that_open_under_the_pointer(sit: Any) -> None:
-    body = """<style>nav>ul{display:none;position:absolute;left:20px;top:50px;width:200px;margin:0;padding:0;background:#eee}nav:hover>ul{display:block}nav{position:absolute;left:20px;top:20px;width:200px;height:30px;background:#ccc}
+    body = """<style>nav>ul{display:none;position:absolute;left:0;top:30px;width:200px;margin:0;padding:0;background:#eee}nav:hover>ul{display:block}nav{position:absolute;left:20px;top:20px;width:200px;height:30px;background:#ccc}
       li{height:30px;list-style:none}li:hover{background:#00f}</style><nav>menu<ul><li><li id=l onclick="say('chosen')"></ul></nav>"""
     async with sit(body) as seat:
         await seat.page.mouse.move(60, 35)
