@@ -351,8 +351,7 @@ async def test_what_scripts_copy_reaches_the_device(site: ViewerSite, sit: Any) 
         assert [r.direction for r in site.audit.transfers[-3:]].count("copy") == 1
 
 
-@pytest.mark.feature("copy image", by="mouse")
-@pytest.mark.feature("save image", by="mouse")
+@pytest.mark.feature("context menu: copy an image", by="mouse")
 @pytest.mark.case(41, 43)
 async def test_pictures_of_the_page_are_copied_and_saved_from_its_menu(isolation: Isolation, site: ViewerSite, sit: Any) -> None:  # noqa: F811
     serve(site, isolation.gateway, "/own.png", "image/png", PNG)
@@ -393,7 +392,10 @@ async def test_a_picture_is_pasted_into_the_page(site: ViewerSite, sit: Any) -> 
 # ---------------------------------------------------------------- off
 
 
-@pytest.mark.case(35, 41, 42, 43, 44, 49)
+@pytest.mark.feature("control: download", by="mouse")
+@pytest.mark.feature("control: upload", by="mouse")
+@pytest.mark.feature("control: print", by="keyboard")
+@pytest.mark.case(35, 43, 44, 49)
 async def test_with_everything_off_nothing_crosses(isolation: Isolation) -> None:  # noqa: F811
     async with (
         isolation.site(Controls()) as closed,
@@ -409,6 +411,9 @@ async def test_with_everything_off_nothing_crosses(isolation: Isolation) -> None
         assert {"download", "upload"} <= {r.direction for r in closed.audit.transfers}
 
 
+@pytest.mark.feature("control: kinds and sizes of downloads", by="mouse")
+@pytest.mark.feature("control: kinds and sizes of uploads", by="mouse")
+@pytest.mark.case(43, 44)
 async def test_kinds_are_held_to_by_content(isolation: Isolation) -> None:  # noqa: F811
     only = Controls(
         download=Transfer.ALLOW,
