@@ -179,7 +179,7 @@ export class ClipboardBridge {
       "section",
       {
         class: "offer",
-        attrs: { role: "dialog", "aria-label": "Copied in the isolated page" },
+        attrs: { role: "dialog", "aria-label": content.getAttribute("aria-label") },
         on: {
           keydown: (event) => {
             if (event.key === "Escape") close();
