@@ -160,6 +160,8 @@ class Gatekeeper:
                 self._ask(message)
             case m.Key() | m.Text() | m.Composition() if not self._keyboard:
                 return "keyboard is off"
+            case m.DialogReply() | m.AuthReply() if not self._keyboard and types(message):
+                return "keyboard is off"
             case m.Paste() if not self._paste:
                 return "clipboard to the app is off"
             case m.PasteImage() if not self._paste:
@@ -344,6 +346,11 @@ def _ruled(ruling: transfers.Ruling, code: m.CloseCode) -> Verdict:
     back = encode(ruling.back) if ruling.back is not None else b""
     onward = encode(ruling.onward) if ruling.onward is not None else b""
     return Drop(ruling.rule, back, onward, ruling.records)
+
+
+def types(message: m.DialogReply | m.AuthReply) -> bool:
+    """Say whether an answer brings typed text into the page."""
+    return bool(message.text) if isinstance(message, m.DialogReply) else message.accept
 
 
 def own_path(path: str) -> bool:

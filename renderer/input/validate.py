@@ -14,10 +14,12 @@ from renderer.wire.codec import MAX_WHEEL
 from renderer.wire.controls import PerMinute, Value
 from renderer.wire.messages import (
     Ack,
+    AuthReply,
     Clipboard,
     ClipboardImage,
     Composition,
     CopyRequest,
+    DialogReply,
     DownloadAck,
     FileData,
     Find,
@@ -200,6 +202,10 @@ class InputGate:
             case CopyRequest() if not controls.from_app:
                 return NoticeCode.CLIPBOARD_BLOCKED
             case Key() | Text() | Composition() | Paste() | PasteImage() | CopyRequest(cut=True) if not controls.keyboard:
+                return NoticeCode.KEYBOARD_BLOCKED
+            case DialogReply(text=text) if text and not controls.keyboard:
+                return NoticeCode.KEYBOARD_BLOCKED
+            case AuthReply(accept=True) if not controls.keyboard:
                 return NoticeCode.KEYBOARD_BLOCKED
             case Paste() | PasteImage():
                 refused = self.crossing(message, controls, self._pastes, now)

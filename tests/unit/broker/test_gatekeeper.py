@@ -312,6 +312,16 @@ def test_a_dialog_is_answered_once() -> None:
     assert isinstance(keeper.from_viewer(encode(m.DialogReply(2, True, ""))), Drop)
 
 
+def test_without_keyboard_no_dialog_is_a_way_to_type() -> None:
+    keeper = gate(Controls(keyboard=False))
+    passed(keeper.from_renderer(encode(m.Dialog(1, m.DialogKind.PROMPT, ORIGIN, "who?", ""))))
+    passed(keeper.from_renderer(encode(m.Auth(2, ORIGIN, ""))))
+    assert isinstance(keeper.from_viewer(encode(m.DialogReply(1, True, "typed"))), Drop)
+    assert isinstance(keeper.from_viewer(encode(m.AuthReply(2, True, "bob", "x"))), Drop)
+    passed(keeper.from_viewer(encode(m.DialogReply(1, True, ""))))
+    passed(keeper.from_viewer(encode(m.AuthReply(2, False, "", ""))))
+
+
 @pytest.mark.parametrize(("value", "good"), [("0", True), ("1", False), ("2", True), ("3", False), ("x", False), ("-1", False)])
 def test_suggestions_are_chosen_by_their_place(value: str, good: bool) -> None:
     keeper = gate()

@@ -56,7 +56,10 @@ def test_clipboard_directions(clipboard: str, paste: bool, copy: bool) -> None:
     assert (gate.judge(m.CopyRequest(False), controls, 0) is Verdict.ACCEPT) is copy
 
 
-@pytest.mark.parametrize("message", [KEY, m.Text("a"), m.Composition("a", 0, 1), m.Paste("a")])
+@pytest.mark.parametrize(
+    "message",
+    [m.DialogReply(1, True, "a"), m.AuthReply(1, True, "a", "b"), KEY, m.Text("a"), m.Composition("a", 0, 1), m.Paste("a")],
+)
 def test_without_keyboard_nothing_is_typed_by_any_way(message: m.ToRenderer) -> None:
     controls = Controls.of(OPEN_CONTROLS | {"keyboard": False})
     assert InputGate().judge(message, controls, 0) is m.NoticeCode.KEYBOARD_BLOCKED

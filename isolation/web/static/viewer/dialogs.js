@@ -6,10 +6,12 @@ import { button, make } from "./dom.js";
 export class Dialogs {
   #reply;
   #sign;
+  #typing; // whether anything may be typed into the page at all
   #refocus;
   #open = null;
 
-  constructor({ reply, sign, refocus }) {
+  constructor({ reply, sign, refocus, typing = true }) {
+    this.#typing = typing;
     this.#reply = reply;
     this.#sign = sign;
     this.#refocus = refocus;
@@ -19,11 +21,11 @@ export class Dialogs {
     this.closed(this.#open?.id ?? 0);
     const leaving = kind === "beforeunload";
     const asks = kind !== "alert";
-    const field = kind === "prompt" ? make("input", { class: "field", props: { value: preset, maxLength: 2000 }, attrs: { "aria-labelledby": "dialog-text", autocomplete: "off", dir: "auto" } }) : null;
+    const field = kind === "prompt" ? make("input", { class: "field", props: { value: preset, maxLength: 2000, readOnly: !this.#typing }, attrs: { "aria-labelledby": "dialog-text", autocomplete: "off", dir: "auto" } }) : null;
     const finish = (accept) => {
       if (this.#open?.id !== id) return;
       this.#take();
-      this.#reply({ id, kind, accept, text: accept && field !== null ? field.value : "" });
+      this.#reply({ id, kind, accept, text: accept && field !== null && !field.readOnly ? field.value : "" });
       this.#refocus();
     };
     const yes = button(leaving ? "Leave" : "OK", () => finish(true), { primary: true });
@@ -64,6 +66,10 @@ export class Dialogs {
 
   /** A server asks who is there (HTTP authentication). What is typed here goes to that server and nowhere else. */
   ask({ id, origin, realm }) {
+    if (!this.#typing) {
+      this.#sign({ id, accept: false, username: "", password: "" });
+      return;
+    }
     this.closed(this.#open?.id ?? 0);
     const field = (label, type, autocomplete) => make("input", { class: "field", props: { maxLength: 256 }, attrs: { type, autocomplete, "aria-label": label, placeholder: label, spellcheck: "false", autocapitalize: "off", dir: "auto" } });
     const [username, password] = [field("Name", "text", "off"), field("Password", "password", "off")];

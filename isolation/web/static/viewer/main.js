@@ -71,6 +71,7 @@ const cover = new Cover(at("cover"), at("spoken"), { app, uncovered: refocus });
 const navigation = new Navigation({ configuration, strip: at("strip"), send, toasts });
 const dialogs = new Dialogs({
   refocus,
+  typing: controls.keyboard,
   reply({ id, kind, accept, text }) {
     send({ type: "DialogReply", id, accept, text });
     if (kind === "beforeunload" && !accept) navigation.stayed();
