@@ -174,6 +174,7 @@ async def _told(house: House, who: str) -> bool:
     return bool(house.changed(who))
 
 
+@pytest.mark.case(58)
 @pytest.mark.parametrize(
     ("kind", "status", "state"),
     [
@@ -228,6 +229,7 @@ async def test_nothing_read_yet_is_unknown(running: Tenant, tmp_path: Path) -> N
     assert isinstance(signal, Unknown)
 
 
+@pytest.mark.case(58)
 async def test_licence_permission_and_credentials_are_named(house: House) -> None:
     house.tenant.switches.licensed = False
     await house.provider_becomes(RISK_PROVIDER, ProviderStatus.UNLICENSED)

@@ -103,10 +103,9 @@ CASES = {
 }
 
 _NOT_YET = "no test tries it yet"
-LACKING: dict[int, str] = dict.fromkeys((3, 21, 22, 54), _NOT_YET) | {
-    45: "files are judged by kind and size and passed on as they are; nothing is sanitised",
+LACKING: dict[int, str] = dict.fromkeys((3, 21, 22), _NOT_YET) | {
+    45: "nothing is sanitised: a download is what the page offered, of a kind and a size that the controls permit, or it is refused",
     47: "optional, and not built: a code on the page is pixels like any other, and is read by a camera the router cannot see",
-    58: "proven by the tests of the signals, which carry no numbers yet",
 }
 """Cases that no test proves yet, each with the reason."""
 

@@ -78,6 +78,7 @@ def report(record: Callable[[str, object], None], name: str, seconds: float) -> 
     print(f"\n{name}: {seconds * 1000:.0f}")  # noqa: T201 - pytest -s shows the figures
 
 
+@pytest.mark.case(57)
 def test_a_tag_ends_what_is_open_and_turns_the_next_request_into_the_viewer(
     product: Product, record_property: Callable[[str, object], None]
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_disabled_account_is_out(product: Product) -> None:
     assert ended["detail"] == {"why": "disabled"}
 
 
+@pytest.mark.case(57)
 def test_a_revoked_session_is_out(product: Product, record_property: Callable[[str, object], None]) -> None:
     person = product.newcomer("rick")
     browser, second = product.browser(person), product.browser(person)
@@ -287,6 +289,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.case(58)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_graph_that_fails_isolates_and_neither_passes_nor_locks_out(fragile: Product, fault: str) -> None:
     """Beyond ``stale_after`` (3 s here) nobody passes; nobody is refused either, and all is well again once Graph is."""
@@ -315,6 +318,7 @@ def test_graph_that_fails_isolates_and_neither_passes_nor_locks_out(fragile: Pro
     assert sees(risky, product) == "viewer"
 
 
+@pytest.mark.case(58)
 def test_groups_that_cannot_be_read_do_not_make_a_contractor_an_employee(fragile: Product) -> None:
     """The first sign-in with the directory down and groups missing from the token: unknown is not "no contractor"."""
     product = fragile

@@ -60,6 +60,7 @@ async def test_levels_without_meaning_are_unknown_never_none(
     assert level_of(tenant, await reader.risky_users(), "bob") is reason
 
 
+@pytest.mark.case(58)
 async def test_every_page_is_read(tenant: Tenant, reader: GraphReader) -> None:
     tenant.directory.populate(1_200, "medium")
     poll = await reader.risky_users()
@@ -109,6 +110,7 @@ async def test_failures_of_membership_have_names(tenant: Tenant, reader: GraphRe
     assert ProviderStatus(code)
 
 
+@pytest.mark.case(58)
 @pytest.mark.parametrize(
     ("kind", "status", "code"),
     [
@@ -162,6 +164,7 @@ async def test_hostile_next_link_is_not_asked(tenant: Tenant) -> None:
     assert set(asked) == {"127.0.0.1"}
 
 
+@pytest.mark.case(58)
 async def test_missing_licence_and_missing_permission(tenant: Tenant, reader: GraphReader) -> None:
     tenant.switches.licensed = False
     with pytest.raises(ProviderError) as unlicensed:

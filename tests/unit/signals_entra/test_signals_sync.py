@@ -152,6 +152,7 @@ async def test_risk_is_polled_at_once_and_then_every_interval(house: House) -> N
     assert house.memory.levels == {BOB: RiskReading(RiskLevel.HIGH)}
 
 
+@pytest.mark.case(58)
 async def test_failures_back_off_to_a_third_of_stale_after_and_recover_at_once(house: House) -> None:
     house.directory.risk = ProviderError("down")
     await house.clock.elapse(2_000)
@@ -164,6 +165,7 @@ async def test_failures_back_off_to_a_third_of_stale_after_and_recover_at_once(h
     assert len(house.directory.polls) == polls + 2
 
 
+@pytest.mark.case(58)
 async def test_throttling_keeps_the_distance_and_retry_after_is_honoured(house: House) -> None:
     house.directory.risk = ThrottledError("slow down")
     await house.clock.elapse(250)
