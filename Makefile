@@ -1,7 +1,7 @@
 # make demo   the whole product on this machine, with real apps and a built-in tenant
 # make test   every test; with ARGS="…" one pytest with these arguments, e.g. make test ARGS="-n 3 tests/unit"
 # Both install what they need first, and can be run again and again.
-.PHONY: demo test fuzz lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
+.PHONY: demo test features fuzz lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
 
 PY := .venv/bin/python
 PROCESSES ?= 3
@@ -20,6 +20,9 @@ else
 	$(PY) -m pytest -n $(PROCESSES) -m "not demo and not alone"
 	$(PY) -m pytest -m "demo or alone"
 endif
+
+features: setup
+	$(PY) -m pytest --features
 
 setup:
 	@deploy/setup.sh dev

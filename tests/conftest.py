@@ -15,6 +15,8 @@ from hypothesis import settings
 from typing_extensions import override
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.features import DOCUMENT, declared, with_table
+
 # Tests hold both ends of hundreds of connections in one process, and shells begin with 1024 open files.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
@@ -53,3 +55,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "case_numbers", [tuple(numbers)], ids=["-".join(f"case-{number:02}" for number in numbers)], indirect=True
         )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--features``: run the tests that prove a feature, and write docs/isolated-browsing.md when all of them pass."""
+    parser.addoption("--features", action="store_true", help="run tests with a feature mark, and write their table when all pass")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests with a mark ``feature``, where only those are asked for."""
+    if config.getoption("--features"):
+        others = [item for item in items if item.get_closest_marker("feature") is None]
+        items[:] = [item for item in items if item.get_closest_marker("feature") is not None]
+        config.hook.pytest_deselected(items=others)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the table: nothing of it was skipped and nothing failed."""
+    config = session.config
+    if not config.getoption("--features") or exitstatus != 0 or hasattr(config, "workerinput"):
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or reporter.stats.get("skipped"):
+        return
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text("utf-8"), declared()), "utf-8")
