@@ -420,7 +420,7 @@ async def test_what_is_refused_is_said(show: Any, gateway: Gateway) -> None:
     body = """<title>-</title><a href=/file.bin style='position:absolute;left:0;top:0;width:90px;height:40px'>d</a>
       <input type=file style='position:absolute;left:100px;top:0;width:90px;height:40px'>
       <button onclick=print() style='position:absolute;left:200px;top:0;width:90px;height:40px'>p</button>
-      <a href='mailto:x@example.com' style='position:absolute;left:300px;top:0;width:90px;height:40px'>m</a>"""
+      <a href='steam://run/1' style='position:absolute;left:300px;top:0;width:90px;height:40px'>m</a>"""
     async with show(body, "/refused") as viewer:
         for x, code in (
             (20, m.NoticeCode.DOWNLOAD_BLOCKED),
