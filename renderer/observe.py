@@ -185,6 +185,13 @@ class Observer:
                 self._location = location
                 self._tab.send(location)
 
+    async def _entitle(self, title: str) -> None:
+        # A page's address is asked for when it has come, and told first: who reads the title and goes back must have somewhere to go back from.
+        async with self._locating:
+            if title != self._title:
+                self._title = title
+                self._tab.send(m.Title(title))
+
     async def go(self, delta: int) -> None:
         """Move through the page's history."""
         entries, index = await self._history()
@@ -304,10 +311,7 @@ class Observer:
                     self._cursor = name
                     self._tab.send(m.Cursor(name))
             case "title":
-                title = clean(said.get("text"), MAX_TITLE)
-                if title != self._title:
-                    self._title = title
-                    self._tab.send(m.Title(title))
+                self._tasks.start(self._entitle(clean(said.get("text"), MAX_TITLE)))
             case "icon":
                 self._icon_wanted = clean(said.get("url"), MAX_ICON_SOURCE)
                 if not self._icon_busy:

@@ -22,10 +22,7 @@ from uvicorn.server import ServerState
 from isolation.web.client import IngressProtocol
 from isolation.web.exchange import Application
 from isolation.web.limits import Limits
-
-# limits
-STREAM_MAX_MESSAGE = 1024 * 1024
-"""Largest message a viewer may send: pasted text is the largest thing in it."""
+from renderer.wire.blobs import MAX_BLOB_BYTES
 
 
 class Ingress:
@@ -41,7 +38,7 @@ class Ingress:
             cast("Any", app),
             http=cast("Any", self._protocol),
             ws="websockets-sansio",
-            ws_max_size=STREAM_MAX_MESSAGE,
+            ws_max_size=MAX_BLOB_BYTES,
             ws_per_message_deflate=False,  # the stream's content is compressed already
             lifespan="off",
             log_config=None,
