@@ -5,12 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -23,8 +24,18 @@ from isolation.settings.model import Settings
 from isolation.store.database import Store
 from isolation.store.people import PeopleRepository
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+PIPED_COLUMNS = (
+    240  # where nobody's terminal sets a width: a table that goes into a file or a pipe keeps its longest addresses whole
+)
+
+
+def _console(stream: TextIO, *, stderr: bool = False) -> Console:
+    fixed = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if fixed else PIPED_COLUMNS)
+
+
+console = _console(sys.stdout)
+errors = _console(sys.stderr, stderr=True)
 
 DEMO_STATE = "isolation-demo"
 _DURATION = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")

@@ -495,13 +495,13 @@ async def test_two_nodes_do_not_share_a_directory(node: NodeProcess) -> None:
 @pytest.mark.case(56)
 async def test_grace_and_warm_pool(gateway: Gateway) -> None:
     runtime_dir = open_to_all(new_runtime_dir())
-    async with node_process(runtime_dir, "--warm", "1", "--grace", "1.0") as node, node.control() as control:
+    async with node_process(runtime_dir, "--warm", "1", "--grace", "3.0") as node, node.control() as control:
         await start_lease(control, "short", gateway.egress("short"))
         async with node.viewer("short") as viewer:
             await viewer.title("home")
             ready = viewer.messages[0]
             assert isinstance(ready, m.Ready)
-            await asyncio.sleep(2.0)  # watched: it stays
+            await asyncio.sleep(4.0)  # watched: it stays
         async with node.viewer("short", page=ready.page) as viewer:
             assert (await viewer.message(m.Ready)).resumed
         report = await report_of(control, "short")

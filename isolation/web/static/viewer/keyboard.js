@@ -85,6 +85,11 @@ export class KeyboardInput {
     this.#field.style.top = `${Math.max(0, Math.round(y))}px`;
   }
 
+  /** Whether the page has a text field that the keys go to. */
+  get editing() {
+    return this.#mode !== "off";
+  }
+
   focus() {
     this.#field.focus({ preventScroll: true });
   }

@@ -111,7 +111,8 @@ const surface = new Surface(canvas, {
 const pointer = new PointerInput(stage, canvas, {
   send,
   focus(event) {
-    keyboard.place(event.clientX, event.clientY);
+    // Where the page has a text field it says its place itself, and says nothing when it has the same one again.
+    if (!keyboard.editing) keyboard.place(event.clientX, event.clientY);
     keyboard.focus();
   },
 });
