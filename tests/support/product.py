@@ -94,6 +94,8 @@ def eventually(condition: Callable[[], Any], what: str = "", bound: float = BOUN
 def command(config: Path, *arguments: str) -> Result:
     """Run a command in this process, and leave nothing of it behind."""
     logging = structlog.get_config()
+    # Consoles read the terminal's width when they are made, and that was at some import.
+    context.console.width = context.errors.width = 240
     try:
         return CliRunner().invoke(command_line, ["--config", str(config), *arguments], env={"COLUMNS": "240"})
     finally:

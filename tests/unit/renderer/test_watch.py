@@ -141,7 +141,7 @@ def test_rights_end_before_chromium_begins() -> None:
     assert "--pid" not in arguments
 
 
-async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Browser:
         def on(self, *_: object) -> None:
             pass
@@ -159,7 +159,7 @@ async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest
         ended.append(code)
         over.set()
 
-    chromium = Chromium(cast("Any", Browser()), 0, Path("/nowhere"), None)
+    chromium = Chromium(cast("Any", Browser()), 0, tmp_path, None)
     nothing = cast("Any", None)
     lease = Lease("l", chromium, Controls.of({}), nothing, nothing, nothing, note)
     await lease.look(Census({}))
