@@ -1,7 +1,8 @@
 """Moving pictures as film: one rectangle, encoded by VP8 frame after frame.
 
-VP8 rather than VP9: the same bytes at the same likeness within a tenth, for two thirds of the time (640 × 360 at 30 frames a second: 6 ms a
-frame against 9), and a frame's head can be read without a bit parser (see renderer.wire.images).
+VP8 rather than VP9, for its time (640 × 360: 6 ms a frame against 8 to 9) and because a frame's head can be read without a bit parser (see
+renderer.wire.images). Measured on one clip: at fixed quantizers both need the same bytes for the same likeness within 15 %; told to keep to
+2 Mbit/s, VP8 sends 44 % more.
 """
 
 from __future__ import annotations
