@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import av
-from av.video.frame import VideoFrame
-
 from renderer.capture.surface import Rect, Surface
 
 # ---------------------------------------------------------------- limits
@@ -32,6 +29,9 @@ class Film:
     """The film of one rectangle of the surface. Not for several threads at once."""
 
     def __init__(self, rect: Rect) -> None:
+        # Read from disk by the first film, not by a node that people wait for.
+        import av
+
         self.rect = rect
         context = av.CodecContext.create("libvpx", "w")
         context.width, context.height = rect.width, rect.height
@@ -47,6 +47,8 @@ class Film:
 
     def encode(self, surface: Surface) -> bytes:
         """Encode the rectangle as the film's next frame; the first is a key frame."""
+        from av.video.frame import VideoFrame
+
         frame = VideoFrame.from_ndarray(surface.pixels(self.rect), format="rgb24").reformat(format="yuv420p")
         frame.pts = self._at
         self._at += 1

@@ -19,6 +19,9 @@ from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError
 
 # ---------------------------------------------------------------- limits
+SETTLE_SECONDS = (
+    2.0  # after a router came, before browsers are warmed that nobody asked for: people whose node died come back within it
+)
 RETRY_SECONDS = 5.0  # between attempts to warm a browser when starting fails
 WARM_LIFE_SECONDS = (
     3600.0  # a browser that waits longer is replaced: it gathers memory, and may be older than Chromium on the disk
@@ -58,8 +61,12 @@ class Pool:
         return chromium
 
     def prepare(self, proxy: Proxy) -> None:
-        """Keep browsers ready for this gateway from now on."""
+        """Keep browsers ready for this gateway from now on. A node that starts again is waited for: whoever waits is served first."""
         self._serve(proxy)
+        self._tasks.start(self._settled())
+
+    async def _settled(self) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
         self.fill()
 
     def _serve(self, proxy: Proxy) -> None:
