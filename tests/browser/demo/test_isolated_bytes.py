@@ -77,7 +77,6 @@ def work(bob: Person, deployment: Deployment, demo: Demo, straight: Page) -> Non
 
 
 @pytest.mark.case(40, 61, 62)
-@pytest.mark.xfail(strict=False, reason="JupyterLab's notebooks are not run reliably in this test; the cause is not found yet")
 def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
     demo: Demo, deployment: Deployment, visit: Callable[..., Person], straight: Page
 ) -> None:
