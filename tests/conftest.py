@@ -24,7 +24,6 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
-BROWSERS = ("tests/browser/", "tests/app/product/")
 TOGETHER = ("tests/app/product/", "tests/app/test_cli.py")  # one product, started once
 
 
@@ -64,15 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests with a mark ``feature``, where only those are asked for; in CI give tests in browsers a second try.
-
-    A dozen Chromium processes on two cores now and then keep one waiting for longer than anybody's patience. The summary names every test
-    that needed its second try, so that one which does so again and again is seen. At a desk there is none.
-    """
-    if os.environ.get("CI"):
-        for item in items:
-            if item.nodeid.startswith(BROWSERS):
-                item.add_marker(pytest.mark.flaky(reruns=1))
+    """Keep the tests with a mark ``feature``, where only those are asked for."""
     if config.getoption("--features"):
         others = [item for item in items if item.get_closest_marker("feature") is None]
         items[:] = [item for item in items if item.get_closest_marker("feature") is not None]
