@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from renderer.watch import Limits
 # ---------------------------------------------------------------- limits
 LAUNCH_SECONDS = 30.0  # a cold start on a busy two-core machine takes 2 s
 CLOSE_SECONDS = 3.0  # how long Chromium may take to end by itself before it is killed
+REMOVE_TIMES = 20  # attempts to remove a directory, and
+REMOVE_SECONDS = 0.05  # between two of them
 PREFIX = "session-"  # of private directories below the runtime directory: what begins so is removed at the next start
 
 _NO_SANDBOX_SIGNS = (
@@ -230,10 +233,11 @@ def kill(pid: int) -> bool:
 
 def _remove(home: Path) -> None:
     # A dying helper process may still write a file while the tree is being removed.
-    for _ in range(5):
+    for _ in range(REMOVE_TIMES):
         shutil.rmtree(home, ignore_errors=True)
         if not home.exists():
             return
+        time.sleep(REMOVE_SECONDS)
     log.error("profile.left", extra={"directory": home.name})
 
 

@@ -7,6 +7,7 @@ another gateway is ended, never handed out. One that waited long is replaced; no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -45,8 +46,9 @@ class Pool:
         self._ready: list[Chromium] = []
         self._proxy: Proxy | None = None
         self._tasks = Tasks("pool")
-        self._filling = False
-        self._closed = False
+        self._ending: set[asyncio.Task[None]] = set()
+        self._filling: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -77,7 +79,9 @@ class Pool:
     def _drop(self, browsers: list[Chromium]) -> None:
         for chromium in browsers:
             self._ready.remove(chromium)
-            self._tasks.start(self._engine.end(chromium))
+            ending = asyncio.ensure_future(self._engine.end(chromium))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
         if browsers:
             self._changed()
 
@@ -94,29 +98,26 @@ class Pool:
 
     def fill(self) -> None:
         """Start what is missing, in the background. Called when a session has begun, so that warming never competes with somebody waiting."""
-        if not self._filling and not self._closed and self._proxy is not None:
-            self._filling = True
-            self._tasks.start(self._fill())
+        if (self._filling is None or self._filling.done()) and not self._closed.is_set() and self._proxy is not None:
+            self._filling = self._tasks.start(self._fill())
 
     async def _fill(self) -> None:
-        try:
-            while len(self._ready) < self._wanted and not self._closed and self._allowed():
-                proxy = self._proxy
-                try:
-                    chromium = await self._engine.launch(proxy)
-                except (LaunchError, NoSandboxError) as problem:
-                    log.warning("pool.launch-failed", extra={"why": str(problem)})
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                if self._closed or proxy != self._proxy:
-                    await self._engine.end(chromium)
-                    continue
-                chromium.browser.on("disconnected", partial(self._lost, chromium))
-                self._ready.append(chromium)
-                self._born = {warm: self._born.get(warm, time.monotonic()) for warm in self._ready}
-                self._changed()
-        finally:
-            self._filling = False
+        while len(self._ready) < self._wanted and not self._closed.is_set() and self._allowed():
+            proxy = self._proxy
+            try:
+                chromium = await self._engine.launch(proxy)
+            except (LaunchError, NoSandboxError) as problem:
+                log.warning("pool.launch-failed", extra={"why": str(problem)})
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), RETRY_SECONDS)
+                continue
+            if self._closed.is_set() or proxy != self._proxy or len(self._ready) >= self._wanted:
+                await self._engine.end(chromium)
+                continue
+            chromium.browser.on("disconnected", partial(self._lost, chromium))
+            self._ready.append(chromium)
+            self._born = {warm: self._born.get(warm, time.monotonic()) for warm in self._ready}
+            self._changed()
 
     def _lost(self, chromium: Chromium, _: Browser) -> None:
         if chromium in self._ready:
@@ -128,8 +129,10 @@ class Pool:
         self._drop(list(self._ready))
 
     async def close(self) -> None:
-        """End every browser that is nobody's."""
-        self._closed = True
-        ready, self._ready = self._ready, []
-        await asyncio.gather(*(self._engine.end(chromium) for chromium in ready))
+        """End every browser that is nobody's: those ready, those on their way out, and the one being started. None is left half ended."""
+        self._closed.set()
+        self._drop(list(self._ready))
+        if self._filling is not None:
+            await asyncio.gather(self._filling, return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
         self._tasks.close()

@@ -241,6 +241,7 @@ async def node_process(runtime_dir: Path, *arguments: str, module: str = "render
     assert process.stdout is not None
     assert process.stderr is not None
     logs: list[dict[str, Any]] = []
+    ready_logged = asyncio.Event()  # the log comes by a pipe of its own, a moment before or after the port
 
     async def read_logs(stream: asyncio.StreamReader) -> None:
         async for line in stream:
@@ -248,6 +249,8 @@ async def node_process(runtime_dir: Path, *arguments: str, module: str = "render
                 logs.append(json.loads(line))
             except ValueError:
                 logs.append({"event": "raw", "line": line.decode("utf-8", "replace")})
+            if logs[-1]["event"] == "node.ready":
+                ready_logged.set()
 
     logging_task = asyncio.ensure_future(read_logs(process.stderr))
     try:
@@ -255,6 +258,7 @@ async def node_process(runtime_dir: Path, *arguments: str, module: str = "render
         ready = await asyncio.wait_for(process.stdout.readline(), 60)
         assert ready, logs
         said = json.loads(ready)
+        await asyncio.wait_for(ready_logged.wait(), 60)
         yield NodeProcess(process, said["port"], runtime_dir, said["chromium"], logs)
     finally:
         with contextlib.suppress(ProcessLookupError, BrokenPipeError, ConnectionResetError):

@@ -1,0 +1,107 @@
+"""The pool of warm browsers: whatever moment it is closed in, no browser of it stays."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from renderer.chromium.flags import Proxy
+from renderer.chromium.launch import Chromium, Engine
+from renderer.chromium.pool import Pool
+
+HERE, THERE = Proxy("127.0.0.1", 1, ""), Proxy("127.0.0.1", 2, "")
+
+
+class FakeBrowser:
+    def is_connected(self) -> bool:
+        return True
+
+    def on(self, event: str, listener: Any) -> None:
+        pass
+
+
+@dataclass
+class FakeEngine:
+    """Starts and ends browsers slowly, and knows which live."""
+
+    alive: set[Chromium] = field(default_factory=set)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def launch(self, proxy: Proxy | None) -> Chromium:
+        self.started.set()
+        chromium = Chromium(cast("Any", FakeBrowser()), 1, Path("/nowhere"), proxy)
+        self.alive.add(chromium)
+        await asyncio.sleep(0.01)
+        return chromium
+
+    async def end(self, chromium: Chromium) -> None:
+        await asyncio.sleep(0.01)
+        self.alive.discard(chromium)
+
+
+def new_pool(engine: FakeEngine, warm: int) -> Pool:
+    return Pool(cast("Engine", engine), warm, lambda: None)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0.005)
+
+
+async def filled(pool: Pool, proxy: Proxy, warm: int) -> None:
+    pool._serve(proxy)
+    pool.fill()
+    await until(lambda: len(pool) == warm)
+
+
+async def test_closing_ends_those_that_are_ready() -> None:
+    engine = FakeEngine()
+    pool = new_pool(engine, 2)
+    await filled(pool, HERE, 2)
+    await pool.close()
+    assert not engine.alive
+
+
+async def test_closing_waits_for_those_on_their_way_out() -> None:
+    engine = FakeEngine()
+    pool = new_pool(engine, 2)
+    await filled(pool, HERE, 2)
+    pool.empty()
+    await asyncio.sleep(0)
+    assert engine.alive
+    await pool.close()
+    assert not engine.alive
+
+
+async def test_closing_ends_the_one_being_started() -> None:
+    engine = FakeEngine()
+    pool = new_pool(engine, 1)
+    pool._serve(HERE)
+    pool.fill()
+    await engine.started.wait()
+    await pool.close()
+    assert not engine.alive
+    assert len(pool) == 0
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+async def test_one_that_is_no_longer_wanted_when_it_has_started_is_ended(emptied: bool) -> None:
+    engine = FakeEngine()
+    pool = new_pool(engine, 1)
+    pool._serve(HERE)
+    pool.fill()
+    await engine.started.wait()
+    if emptied:
+        pool.empty()
+    else:
+        pool._serve(THERE)
+    await until(lambda: not any(chromium.proxy == HERE for chromium in engine.alive))
+    await until(lambda: len(pool) == (0 if emptied else 1))
+    await pool.close()
+    assert not engine.alive
