@@ -38,9 +38,10 @@ EVERYBODY_S = [
 
 
 def texts(messages: list[m.FromRenderer]) -> tuple[set[str], set[str]]:
-    """Return the titles and the addresses that the stream told as text."""
+    """Return the titles and the addresses (of the page, and of the link under the pointer) that the stream told as text."""
     titles = {message.text for message in messages if isinstance(message, m.Title)}
-    return titles, {message.path for message in messages if isinstance(message, m.Location)}
+    links = {message.text for message in messages if isinstance(message, m.LinkHint)}
+    return titles, links | {message.path for message in messages if isinstance(message, m.Location)}
 
 
 def cookies(response: Response) -> list[tuple[str, str]]:
@@ -129,7 +130,7 @@ def test_isolated_browser_receives_no_byte_of_the_app_and_sends_it_no_request(
     # Title and address are told as text, on purpose; nothing else is.
     titles, addresses = texts(messages)
     assert {type(message) for message in messages} <= {
-        m.Ready, m.Frame, m.Title, m.Location, m.Icon, m.Loading, m.Cursor, m.Notice,
+        m.Ready, m.Frame, m.Title, m.Location, m.Icon, m.Loading, m.Cursor, m.Notice, m.LinkHint, m.Editing,
     }  # fmt: skip
     origins = [f'"{deployment.origin(app)}"'.encode() for app in ("data", "lab", "tools")]
     told = origins + [text.encode() for text in titles | addresses | {unquote(address) for address in addresses}]
