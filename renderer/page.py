@@ -139,8 +139,8 @@ class Tab:
 
     async def _wire(self, page: Page) -> None:
         cdp: Cdp = Steady(await page.context.new_cdp_session(page))
-        dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy)
         pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.share)
+        dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy, pump.picture)
         await self.observer.start(cdp)
         await self.desk.listen(cdp)
         await dispatcher.start()

@@ -225,7 +225,7 @@ class Composer:
         whole_tiles = rested | (cold & self._lossy)
         if found is not None:
             sharp = cold & ~self._lossy
-            jobs += [_Job(rect, lossy=False) for rect in painted(found.after, surface.words, sharp)]
+            jobs += [_Job(rect, lossy=False) for rect in painted(found.different, sharp)]
         jobs += [_Job(rect, lossy=False) for rect in self._tiles(whole_tiles, surface)]
         jobs += [_Job(rect, lossy=True) for rect in self._tiles(hot, surface)]
         return jobs

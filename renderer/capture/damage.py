@@ -30,7 +30,7 @@ class Plan:
 
     copies: tuple[Copy, ...]
     damage: Cells  # tiles that still differ after the copies
-    after: Words  # the old surface with the copies applied
+    different: NDArray[np.bool_]  # and the pixels, height × width
 
 
 def plan(old: Surface, new: Surface) -> Plan | None:
@@ -53,11 +53,10 @@ def plan(old: Surface, new: Surface) -> Plan | None:
             copies += _moves(old.words, new.words, different, region)
     del copies[MAX_COPIES:]
     if not copies:
-        return Plan((), tiles, old.words)
-    after = old.words.copy()
-    for c in copies:
-        after[c.y : c.y + c.height, c.x : c.x + c.width] = old.words[c.sy : c.sy + c.height, c.sx : c.sx + c.width]
-    return Plan(tuple(copies), any_in_cells(after != new.words, TILE, TILE), after)
+        return Plan((), tiles, different)
+    for c in copies:  # what a copy covers is right, to the pixel
+        different[c.y : c.y + c.height, c.x : c.x + c.width] = False
+    return Plan(tuple(copies), any_in_cells(different, TILE, TILE), different)
 
 
 def _moves(old: Words, new: Words, different: NDArray[np.bool_], region: Rect) -> list[Copy]:
@@ -116,18 +115,17 @@ def uncovered(copies: Iterable[Copy], shape: tuple[int, ...]) -> Cells:
     return tiles
 
 
-def painted(after: Words, new: Words, tiles: Cells) -> list[Rect]:
+def painted(different: NDArray[np.bool_], tiles: Cells) -> list[Rect]:
     """Return disjoint rectangles in pixels that hold every differing pixel of the given tiles, cut to what differs."""
-    height, width = new.shape
+    height, width = different.shape
     boxes = cover(tiles, MAX_PAINTED + 1)
     if len(boxes) > MAX_PAINTED:
         boxes = [bounds(tiles)]
-    rects = [trimmed(after, new, box.scaled(TILE, TILE, width, height)) for box in boxes]
+    rects = [trimmed(different, box.scaled(TILE, TILE, width, height)) for box in boxes]
     return merge([r for r in rects if r.area], WASTE, OVERHEAD)
 
 
-def trimmed(after: Words, new: Words, rect: Rect) -> Rect:
+def trimmed(different: NDArray[np.bool_], rect: Rect) -> Rect:
     """Cut a rectangle down to the pixels in it that differ (an empty one when none does)."""
-    inside = np.s_[rect.y : rect.bottom, rect.x : rect.right]
-    tight = bounds(after[inside] != new[inside])
+    tight = bounds(different[rect.y : rect.bottom, rect.x : rect.right])
     return Rect(rect.x + tight.x, rect.y + tight.y, tight.width, tight.height)

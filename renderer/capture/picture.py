@@ -8,19 +8,22 @@ takes 8 (measured).
 
 from __future__ import annotations
 
-import binascii
+import sys
 import weakref
 from typing import cast
 
 import imagecodecs
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
 
-from renderer.capture.surface import Rgb, Surface, pack, unpack
+from renderer.capture.surface import Rgb, Surface, Words
 
 # ---------------------------------------------------------------- limits
 _PLAIN = b"\x08\x02\x00\x00\x00"  # IHDR of the pictures read here: 8 bits, RGB, deflate, the five filters, not interlaced
 _UP = 2  # PNG's number of the filter; RFC 2083 §6.4
+
+_PIXEL = np.uint32(0x00FFFFFF if sys.byteorder == "little" else 0xFFFFFF00)
 
 Bytes = NDArray[np.uint8]
 
@@ -30,37 +33,79 @@ class BadFrameError(Exception):
 
 
 class Decoder:
-    """Decodes one screencast's pictures. Not for several threads at once. ``largest``: pixels a side may have."""
+    """Decodes one screencast's pictures. Not for several threads at once. ``largest``: pixels a side may have.
+
+    Memory is kept and written again: fresh memory costs as much as what is unpacked into it.
+    """
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._filtered: Bytes | None = None  # the last picture's rows, as they were stored
-        self._spare: Bytes | None = None  # memory of the one before: fresh memory costs as much as unpacking into it
-        self._surface: Surface | None = None  # and what they mean
+        self._spare: Bytes | None = None  # room for the next one's
+        self._raw = _Raw(0, 0)  # the last picture's bytes
+        self._surface: Surface | None = None  # and what was made of them
 
     def decode(self, data: str, scale: int) -> Surface:
         """Decode a picture in base64. ``scale``: device pixels per CSS pixel in hundredths. Raises :class:`BadFrameError`."""
         try:
-            png = binascii.a2b_base64(data, strict_mode=True)
+            png = pybase64.b64decode(data, validate=True)
         except ValueError as problem:
             raise BadFrameError("not base64") from problem
         width, height = png_size(png, self._largest)
         shape = (height, 1 + 3 * width)
         filtered = self._spare if self._spare is not None and self._spare.shape == shape else _room(shape)
         self._spare = None
+        last, before = self._filtered, self._surface
+        self._filtered = None
         if not _stored_rows(png, filtered):
-            self._filtered = None
             self._surface = Surface.of(_decode_whole(png, width, height), scale)
             return self._surface
-        last, before = self._filtered, self._surface
         if last is None or before is None or last.shape != filtered.shape or before.scale != scale:
-            rows = filtered[:, 1:].copy()
-            _undo(rows, None)
-            surface = Surface.of(rows.reshape(height, width, 3), scale)
+            self._raw = _Raw(width, height)
+            self._raw.undo(filtered, 0, height)
+            surface = Surface(self._raw.words(np.empty((height, width), np.uint32), 0, height), scale)
         else:
-            surface = _change(before, last, filtered)
+            surface = self._changed(before, last, filtered)
         self._filtered, self._spare, self._surface = filtered, last, surface
         return surface
+
+    def _changed(self, before: Surface, last: Bytes, filtered: Bytes) -> Surface:
+        """Return the surface for ``filtered``, given that ``last`` was ``before``."""
+        top, bottom = _differing(last, filtered)
+        if top == bottom:
+            return Surface(before.words, before.scale, weakref.ref(before), (0, 0))
+        below = self._raw.rows[bottom - 1].copy()
+        self._raw.undo(filtered, top, bottom)
+        if bottom < before.height and not np.array_equal(self._raw.rows[bottom - 1], below):
+            # The last row that is stored differently is itself another one: so are all below it.
+            self._raw.undo(filtered, bottom, before.height)
+            bottom = before.height
+        whole = top == 0 and bottom == before.height
+        words = np.empty_like(before.words) if whole else before.words.copy()
+        return Surface(self._raw.words(words, top, bottom), before.scale, weakref.ref(before), (top, bottom))
+
+
+class _Raw:
+    """The bytes of a picture, three a pixel."""
+
+    def __init__(self, width: int, height: int) -> None:
+        room = np.zeros(height * width * 3 + 8, np.uint8)  # a pixel is read as four bytes, the last one past the end
+        self.rows: Bytes = room[: height * width * 3].reshape(height, width * 3)
+        first = np.frombuffer(room.data, np.uint32, count=1)
+        self._pixels = np.lib.stride_tricks.as_strided(first, (height, width), (width * 3, 3), writeable=False)
+
+    def undo(self, filtered: Bytes, top: int, bottom: int) -> None:
+        """Add to each row the one above it: what "up" took away."""
+        rows = self.rows
+        if top == 0:
+            rows[0] = filtered[0, 1:]
+        for row in range(max(1, top), bottom):
+            np.add(rows[row - 1], filtered[row, 1:], out=rows[row])
+
+    def words(self, into: Words, top: int, bottom: int) -> Words:
+        """Put rows into an array of words, which is returned: each the four bytes from a pixel on, without the last, which is the next one's."""
+        np.bitwise_and(self._pixels[top:bottom], _PIXEL, out=into[top:bottom])
+        return into
 
 
 def png_size(png: bytes, largest: int) -> tuple[int, int]:
@@ -113,33 +158,6 @@ def _stored_rows(png: bytes, rows: Bytes) -> bool:
     except Exception:  # noqa: BLE001 - see _decode_whole, which has the last word
         return False
     return len(unpacked) == rows.size and bool((rows[:, 0] == _UP).all())
-
-
-def _undo(rows: Bytes, above: Bytes | None) -> None:
-    """Turn differences to the row above into bytes, in place. ``above``: the row before the first."""
-    for row in rows:
-        if above is not None:
-            np.add(row, above, out=row)
-        above = row
-
-
-def _change(before: Surface, last: Bytes, filtered: Bytes) -> Surface:
-    """Return the surface for ``filtered``, given that ``last`` was ``before``."""
-    height, width = before.words.shape
-    top, bottom = _differing(last, filtered)
-    if top == bottom:
-        return Surface(before.words, before.scale, weakref.ref(before), (0, 0))
-    above = unpack(before.words[top - 1 : top]).reshape(-1) if top else None
-    rows = filtered[top:bottom, 1:].copy()
-    _undo(rows, above)
-    if bottom < height and not np.array_equal(rows[-1], unpack(before.words[bottom - 1 : bottom]).reshape(-1)):
-        # The last row that is stored differently is itself another one: so are all below it.
-        rest = filtered[bottom:, 1:].copy()
-        _undo(rest, rows[-1])
-        rows, bottom = np.concatenate([rows, rest]), height
-    words = before.words.copy()
-    pack(rows.reshape(bottom - top, width, 3), words[top:bottom])
-    return Surface(words, before.scale, weakref.ref(before), (top, bottom))
 
 
 def _differing(one: Bytes, two: Bytes) -> tuple[int, int]:

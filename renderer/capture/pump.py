@@ -1,7 +1,8 @@
 """A page's screencast → frames for its viewer, at the viewer's pace.
 
-Chromium's frames are acknowledged as they come and only the newest is kept. The step to it is computed when the viewer has room, from what the
-viewer was last shown: a slow viewer skips pictures, it never queues them, and the last one always arrives.
+Chromium has one frame under way at a time. It is acknowledged when it is taken, and Chromium sends the newest then: so none is encoded that
+nobody takes (with two under way a page that scrolled had every second one encoded for nothing). The step to it is computed when the viewer
+has room, from what the viewer was last shown: a slow viewer skips pictures, it never queues them, and the last one always arrives.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from renderer.wire.messages import Frame
 MIN_INTERVAL = (
     1 / 30
 )  # seconds between acknowledgements to Chromium, on average: encoding more PNGs a second burns a core for nothing
-MAX_FRAMES_IN_FLIGHT = 2
+MIN_INTERVAL_TOUCHED = 1 / 60  # while the person scrolls, drags or types: what they move should follow the hand
+MAX_UNTAKEN = (
+    0.1  # seconds, after which a frame is acknowledged that is not taken: the viewer has no room, and should get a newer one then
+)
 EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Then twice as long, and so on:
 EXPECT_TIMES = 6  # a busy machine takes longer, and starting anew throws away what is under way. After 9 s the page has hung
 PROMPT_SECONDS = 0.3  # after input, a picture is likely its answer
@@ -60,6 +64,9 @@ class FramePump:
         self._decoder = Decoder(MAX_SIDE)
         self._watermark: Watermark | None = None
         self._newest: _Picture | None = None
+        self._last: _Picture | None = None  # that was taken
+        self._unacknowledged: object = None
+        self._taking: asyncio.Event = asyncio.Event()
         self._surface: Surface | None = None
         self._repeat = False
         self._anew = False
@@ -99,9 +106,7 @@ class FramePump:
             return
         await self._stop_cast()
         self._casting = True
-        await self._cdp.send(
-            "Page.startScreencast", {"format": "png", "maxFramesInFlight": MAX_FRAMES_IN_FLIGHT, "sendLastFrame": True}
-        )
+        await self._cdp.send("Page.startScreencast", {"format": "png", "maxFramesInFlight": 1, "sendLastFrame": True})
 
     def expect(self, size: tuple[int, int] | None = None, scale: int = 100) -> None:
         """Expect a picture soon: the page was resized to ``size`` (CSS pixels), or has loaded.
@@ -160,6 +165,11 @@ class FramePump:
         """Hear that the person did something: its picture is not to wait."""
         self._touched_at = time.monotonic()
 
+    async def picture(self) -> None:
+        """Wait for the next picture to be taken."""
+        self._taking.clear()
+        await self._taking.wait()
+
     def refresh(self, *, video: bool) -> None:
         """Send the whole picture again. ``video``: whether the viewer (still) plays film."""
         self._repeat = True
@@ -175,23 +185,39 @@ class FramePump:
     def _frame_came(self, event: Event) -> None:
         metadata, data = event.get("metadata", {}), event.get("data")
         size = (metadata.get("deviceWidth", 0), metadata.get("deviceHeight", 0))
-        self._tasks.start(self._acknowledge(event.get("sessionId")))
+        self._acknowledge()
+        self._unacknowledged = event.get("sessionId")
         if not isinstance(data, str):
+            self._acknowledge()
             return
         # Until the first picture of a new scale, those of the old one still come.
         scale = next((scale for scale in self._scales if not squeezed(data, size, scale)), None)
         if scale is None:
+            self._acknowledge()
             return
         self._came += 1
         self._cast_size = size
-        if self._audience is not None:
-            self._newest = _Picture(data, scale)
-            self._wake.set()
+        picture = _Picture(data, scale)
+        if self._audience is None or (self._newest is None and self._surface is not None and picture == self._last):
+            # Chromium sends some pictures twice.
+            self._acknowledge()
+            return
+        self._newest = picture
+        self._wake.set()
+        asyncio.get_running_loop().call_later(MAX_UNTAKEN, self._acknowledge, self._unacknowledged)
 
-    async def _acknowledge(self, session: object) -> None:
+    def _acknowledge(self, session: object = None) -> None:
+        """Let Chromium send another frame. ``session``: only if this one still waits for it."""
+        waiting = self._unacknowledged
+        if waiting is not None and session in {None, waiting}:
+            self._unacknowledged = None
+            self._tasks.start(self._send_acknowledgement(waiting))
+
+    async def _send_acknowledgement(self, session: object) -> None:
         now = time.monotonic()
-        wait = self._acked_at + MIN_INTERVAL - now
-        self._acked_at = max(now, self._acked_at + MIN_INTERVAL)
+        interval = MIN_INTERVAL_TOUCHED if now - self._touched_at < PROMPT_SECONDS else MIN_INTERVAL
+        wait = self._acked_at + interval - now
+        self._acked_at = max(now, self._acked_at + interval)
         if wait > 0:
             await asyncio.sleep(wait)
         if self._casting:
@@ -238,6 +264,10 @@ class FramePump:
         if self._repeat:
             composer.forget(video=self._video)
         self._newest, self._repeat, self._anew = None, False, False
+        if picture is not None:
+            self._last = picture
+            self._acknowledge()
+            self._taking.set()
         try:
             done = await asyncio.get_running_loop().run_in_executor(
                 self._workers, _work, picture, self._decoder, self._watermark, self._surface, composer, behind

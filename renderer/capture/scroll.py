@@ -16,44 +16,62 @@ from renderer.capture.surface import Words
 STRIP = 64  # pixels: narrower than a side bar, wide enough for a row of text in it to be unique
 MIN_VOTES = 8  # rows that agree: a single line of moved text has about a dozen
 CANDIDATES = 2  # shifts tried: the second helps where a list repeats itself
+STRIPS = 8  # looked at, of a wider region's: what moves shows in some of them
+PLACES_BITS = 16  # of the table of numbers: ten times as many places as a usual region has rows and strips
+PLACES = 1 << PLACES_BITS
+_SHIFT = np.uint32(32 - PLACES_BITS)
+_MIX = np.uint32(2_654_435_769)  # of Knuth's multiplicative hashing: every bit reaches the top ones, which choose the place
 
 _WEIGHTS: NDArray[np.uint32] = (
     np.arange(1, STRIP + 1, dtype=np.uint64) * np.uint64(2_654_435_761) % np.uint64(2**32) | np.uint64(1)
 ).astype(np.uint32)
+_SALTS: NDArray[np.uint32] = np.arange(STRIPS, dtype=np.uint32) * np.uint32(0x9E3779B1)
 
 
-def _row_hashes(words: Words) -> NDArray[np.uint64]:
-    """One number per row and strip; the strip is part of the number, so that equal numbers lie in the same strip."""
+def _row_hashes(words: Words) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
+    """One number per row and strip, and the row of each. The strip is part of the number: equal numbers lie in the same strip."""
     height, width = words.shape
     if width < STRIP:
         words = np.pad(words, ((0, 0), (0, STRIP - width)))
         width = STRIP
     strips = width // STRIP
-    blocks = words[:, : strips * STRIP].reshape(height, strips, STRIP)
-    hashes = np.einsum("hsk,k->hs", blocks, _WEIGHTS).astype(np.uint64)
-    salted: NDArray[np.uint64] = hashes | (np.arange(strips, dtype=np.uint64) << np.uint64(32))
-    return salted
-
-
-def _once(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
-    """Return the numbers that occur once, and the rows where they do."""
-    values, first, counts = np.unique(hashes.ravel(), return_index=True, return_counts=True)
-    single = counts == 1
-    return values[single], first[single] // hashes.shape[1]
+    every = -(-strips // STRIPS)
+    blocks = words[:, : strips * STRIP].reshape(height, strips, STRIP)[:, ::every]
+    hashes = np.einsum("hsk,k->hs", blocks, _WEIGHTS)
+    hashes ^= hashes >> np.uint32(15)
+    hashes *= _MIX
+    hashes += _SALTS[: hashes.shape[1]]
+    return hashes.ravel(), np.repeat(np.arange(height), hashes.shape[1])
 
 
 def vertical_shifts(old: Words, new: Words) -> list[int]:
     """Return the likeliest shifts ``d`` with ``new[y] == old[y + d]``, best first. Both arrays are the same region of the two surfaces."""
-    old_values, old_rows = _once(_row_hashes(old))
-    new_values, new_rows = _once(_row_hashes(new))
-    _, in_old, in_new = np.intersect1d(old_values, new_values, assume_unique=True, return_indices=True)
-    shifts = old_rows[in_old] - new_rows[in_new]
-    shifts = shifts[shifts != 0]
+    shifts = _votes(*_row_hashes(old), *_row_hashes(new))
     if len(shifts) < MIN_VOTES:
         return []
     values, counts = np.unique(shifts, return_counts=True)
     order = np.argsort(counts)[::-1][:CANDIDATES]
     return [int(values[i]) for i in order if counts[i] >= MIN_VOTES]
+
+
+def _votes(
+    old: NDArray[np.uint32], old_rows: NDArray[np.intp], new: NDArray[np.uint32], new_rows: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return how far each row moved whose number occurs once on either side.
+
+    By places in a table rather than by sorting. Two numbers that share a place are both left out: a vote less, never a wrong one.
+    """
+    old_places, new_places = old >> _SHIFT, new >> _SHIFT
+    once = np.bincount(old_places, minlength=PLACES) == 1
+    once &= np.bincount(new_places, minlength=PLACES) == 1
+    at = np.zeros(PLACES, np.intp)
+    at[old_places] = np.arange(len(old))
+    kept = np.flatnonzero(once[new_places])
+    matching = at[new_places[kept]]
+    same = old[matching] == new[kept]
+    shifts = old_rows[matching[same]] - new_rows[kept[same]]
+    found: NDArray[np.intp] = shifts[shifts != 0]
+    return found
 
 
 def horizontal_shifts(old: Words, new: Words) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,6 +29,7 @@ from renderer.wire.messages import (
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
+WHEEL_PATIENCE = 0.1  # seconds that the next wheel waits for the last one's picture: who scrolls faster than is drawn has wheels added up, not drawn
 HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
 TEXT_PATIENCE = 0.5  # seconds that text, and the end of a drag, wait for what was before them
 PINCH_SPEED = 1_000_000  # pixels a second of a touchpad's pinch: at once, the person's own fingers give it its speed
@@ -40,7 +42,10 @@ _MOUSE = {PointerKind.MOVE: "mouseMoved", PointerKind.DOWN: "mousePressed", Poin
 
 
 class Dispatcher:
-    """Input of one page. ``paste`` puts text where the caret is, by whatever way the page understands; ``copy`` copies (true: cuts) the selection."""
+    """Input of one page. ``paste`` puts text where the caret is, by whatever way the page understands; ``copy`` copies (true: cuts) the selection.
+
+    ``picture`` waits for the next picture of the page.
+    """
 
     def __init__(
         self,
@@ -48,11 +53,13 @@ class Dispatcher:
         tasks: Tasks,
         paste: Callable[[str], Awaitable[None]],
         copy: Callable[[bool], Awaitable[None]],
+        picture: Callable[[], Awaitable[None]],
     ) -> None:
         self._cdp = cdp
         self._tasks = tasks
         self._paste = paste
         self._copy = copy
+        self._picture = picture
         self._queue = InputQueue()
         self._wake = asyncio.Event()
         self._unanswered: set[asyncio.Task[Any]] = set()
@@ -109,7 +116,9 @@ class Dispatcher:
                 return
             self._unanswered.add(task)
             task.add_done_callback(self._unanswered.discard)
-            if is_motion(message):
+            if isinstance(message, Wheel):
+                await self._taken(asyncio.gather(task, self._drawn(), return_exceptions=True))
+            elif is_motion(message):
                 await self._taken(task)
             elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
                 await asyncio.wait({task}, timeout=1.0)  # several steps whose order matters
@@ -127,7 +136,12 @@ class Dispatcher:
             return False
         return message.kind is PointerKind.UP and self._pulling
 
-    async def _taken(self, task: asyncio.Task[Any]) -> None:
+    async def _drawn(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WHEEL_PATIENCE):
+                await self._picture()
+
+    async def _taken(self, task: asyncio.Future[Any]) -> None:
         """Wait for the page to take a move or a wheel. More of them add up meanwhile; what must not wait ends the waiting."""
         loop = asyncio.get_running_loop()
         end = loop.time() + HELD_SECONDS

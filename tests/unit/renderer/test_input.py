@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -414,9 +414,13 @@ async def nothing(_: object) -> None:
     return None
 
 
-async def dispatcher(page: FakePage) -> tuple[Dispatcher, Tasks]:
+async def at_once() -> None:
+    pass
+
+
+async def dispatcher(page: FakePage, drawn: Callable[[], Awaitable[None]] | None = None) -> tuple[Dispatcher, Tasks]:
     tasks = Tasks("test")
-    made = Dispatcher(page, tasks, nothing, nothing)
+    made = Dispatcher(page, tasks, nothing, nothing, drawn or at_once)
     await made.start()
     page.sent.clear()
     return made, tasks
@@ -474,6 +478,26 @@ async def test_a_key_passes_a_page_that_does_not_answer_a_wheel() -> None:
     async with asyncio.timeout(5):
         await page.until(lambda: any("key" in params for _, params in page.sent))
     assert [params["type"] for _, params in page.sent] == ["mouseWheel", "mouseWheel", "keyDown"]
+    tasks.close()
+
+
+async def test_wheels_add_up_while_the_last_ones_picture_is_awaited() -> None:
+    """Else a page draws, and Chromium encodes, what nobody will be shown."""
+    page, drawn = FakePage(), asyncio.Event()
+
+    async def picture() -> None:
+        await drawn.wait()
+
+    made, tasks = await dispatcher(page, picture)
+    made.put(m.Wheel(5, 5, 0, 10, 0))
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+        made.put(m.Wheel(5, 5, 0, 10, 0))
+    assert [params["deltaY"] for _, params in page.sent] == [10]
+    drawn.set()
+    async with asyncio.timeout(5):
+        await page.until(lambda: len(page.sent) >= 2)
+    assert [params["deltaY"] for _, params in page.sent] == [10, 50]
     tasks.close()
 
 

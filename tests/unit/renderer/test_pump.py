@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,14 +28,15 @@ PATIENCE = 60.0
 
 
 class Chromium:
-    """A screencast: sends a frame when told to, keeps the newest while two are unacknowledged."""
+    """A screencast: sends a frame when told to, keeps the newest while as many are unacknowledged as may be."""
 
     def __init__(self) -> None:
         self.listener: Any = None
         self.casting = False
         self.held: Pixels | None = None
         self.page: Pixels = np.zeros((64, 64, 3), np.uint8)
-        self.flying = 0
+        self.flying = self.most = 0
+        self.sent = 0
 
     def on(self, event: str, f: Any) -> None:
         assert event == "Page.screencastFrame"
@@ -42,7 +45,8 @@ class Chromium:
     async def send(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         await asyncio.sleep(0)
         if method == "Page.startScreencast":
-            self.casting, self.flying = True, 0
+            assert params is not None
+            self.casting, self.flying, self.most = True, 0, params["maxFramesInFlight"]
             self.show(self.page)
         elif method == "Page.stopScreencast":
             self.casting = False
@@ -60,10 +64,11 @@ class Chromium:
         self.page = page
         if not self.casting:
             return
-        if self.flying >= 2:
+        if self.flying >= self.most:
             self.held = page
             return
         self.flying += 1
+        self.sent += 1
         height, width, _ = page.shape
         metadata = {"deviceWidth": width, "deviceHeight": height}
         self.listener({"data": text(chromium_png(page)), "sessionId": 1, "metadata": metadata})
@@ -148,3 +153,73 @@ async def test_the_last_picture_of_a_burst_arrives_exactly(page: Any, slow: floa
         finally:
             drawing.cancel()
             tasks.close()
+
+
+class Busy:
+    """A viewer that has no room until it is told to have."""
+
+    def __init__(self) -> None:
+        self.room: float | None = None
+        self.frames: list[Frame] = []
+
+    def send(self, message: Frame) -> None:
+        self.frames.append(message)
+
+    def wait(self, now: float) -> float | None:
+        return self.room
+
+
+@contextlib.asynccontextmanager
+async def pumping(audience: Any) -> AsyncIterator[tuple[FramePump, Chromium]]:
+    chromium, tasks = Chromium(), Tasks("test")
+    with ThreadPoolExecutor(1) as workers, ThreadPoolExecutor(1) as encoders:
+        pump = FramePump(chromium, tasks, workers, encoders, FairShare(2).join())
+        await pump.start()
+        try:
+            await pump.attach(audience, 0, video=False)
+            yield pump, chromium
+        finally:
+            tasks.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_no_picture_is_asked_for_before_the_last_was_taken() -> None:
+    """With a viewer that has no room, a page that is never still costs some pictures a second, and the newest is shown when there is room."""
+    viewer = Busy()
+    async with pumping(viewer) as (pump, chromium):
+        for turn in range(60):
+            chromium.show(typing(turn % 40))
+            await asyncio.sleep(0.005)
+        assert chromium.sent < 10
+        viewer.room = 0.0
+        pump.wake()
+        await until(lambda: pump.idle and chromium.held is None)
+        assert len(viewer.frames) <= 3
+
+
+async def test_a_picture_that_comes_twice_is_taken_once() -> None:
+    viewer = Busy()
+    viewer.room = 0.0
+    async with pumping(viewer) as (pump, chromium):
+        await until(lambda: len(viewer.frames) == 1 and pump.idle)
+        taken: list[int] = []
+
+        async def count() -> None:
+            while True:
+                await pump.picture()
+                taken.append(1)
+
+        counting = asyncio.ensure_future(count())
+        for _ in range(5):
+            chromium.show(chromium.page)
+            await until(lambda: chromium.flying == 0)
+        assert not taken
+        chromium.show(typing(5))
+        await until(lambda: len(viewer.frames) == 2 and chromium.flying == 0)
+        assert len(taken) == 1
+        counting.cancel()
