@@ -67,6 +67,7 @@ class ViewerEndpoints:
         self._tickets = tickets
         self._relay = relay
         self._files = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir()) if path.suffix in _TYPES}
+        self._modules = [name for name in self._files if name.endswith(".js") and name != "main.js"]
         self._tags = {name: f'"{hashlib.sha256(content).hexdigest()[:32]}"' for name, content in self._files.items()}
 
     def page(self, view: ViewerView) -> Response:
@@ -90,7 +91,7 @@ class ViewerEndpoints:
             headers["clear-site-data"] = '"cache", "storage"'
         return self._pages.page(
             "viewer",
-            {"app": grant.app, "configuration": json.dumps(configuration)},
+            {"app": grant.app, "configuration": json.dumps(configuration), "modules": self._modules},
             headers=headers,
             policy=_policy(grant.origin),
         )

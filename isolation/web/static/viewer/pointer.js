@@ -1,4 +1,5 @@
-// Mouse and pen on the picture, as messages (fingers: touch.js). Moves and scrolling are gathered to one message a frame; buttons never wait.
+// Mouse and pen on the picture, as messages (fingers: touch.js). The first move or turn of the wheel goes at once; those that follow are gathered
+// to one message a frame; buttons never wait.
 
 import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 
@@ -102,13 +103,14 @@ export class PointerInput {
     return [clamp(event.clientX - box.left, MAX_COORDINATE), clamp(event.clientY - box.top, MAX_COORDINATE)];
   }
 
-  #later() {
-    if (this.#frame === 0) {
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.flush();
-      });
-    }
+  #soon() {
+    if (this.#frame !== 0) return;
+    this.flush();
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      // What is left of a wheel's fractions waits for more of them.
+      if (this.#move !== null || (this.#wheel !== null && (Math.abs(this.#wheel.dx) >= 1 || Math.abs(this.#wheel.dy) >= 1))) this.#soon();
+    });
   }
 
   #press(kind, event, button, buttons, clicks) {
@@ -142,7 +144,7 @@ export class PointerInput {
     this.#buttons = buttons;
     const [x, y] = this.#place(event);
     this.#move = { type: "Pointer", kind: "move", x, y, button: 0, buttons, clicks: 0, modifiers: modifiersOf(event) };
-    this.#later();
+    this.#soon();
   }
 
   #up(event) {
@@ -176,7 +178,7 @@ export class PointerInput {
     if (this.#wheel !== null && this.#wheel.modifiers !== modifiers) this.flush();
     const before = this.#wheel ?? { dx: 0, dy: 0 };
     this.#wheel = { x, y, dx: before.dx + dx, dy: before.dy + dy, modifiers };
-    this.#later();
+    this.#soon();
   }
 
   /** The right button pressed and let go at a point of the page: what a finger that rests stands for. */

