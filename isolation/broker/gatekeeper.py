@@ -23,6 +23,10 @@ from renderer.wire.memory import FrameMemory
 MAX_UNACKED_FRAMES = 8  # a viewer draws in order; more in flight only adds delay
 MAX_UNACKED_BYTES = 16 * 1024 * 1024  # what a viewer's browser may have to hold: a few whole noisy surfaces
 
+WINDOWS_PER_MINUTE = (
+    20  # that a page may open: as many as a session holds (the control "tabs"); each makes the person's browser act
+)
+
 ROUNDED = 4  # device pixels a surface may have more than was asked for: a CSS pixel, rounded up, on the finest screens
 
 OWN_PREFIX = "/.isolation"  # the router's own URLs: an isolated page is never sent there by its viewer
@@ -99,7 +103,7 @@ class Gatekeeper:
         self._controls = controls
         self._download = controls.download is not Transfer.NONE
         self._transfers = transfers.Transfers(controls)
-        self._pastes, self._copies = PerMinute(), PerMinute()
+        self._pastes, self._copies, self._windows = PerMinute(), PerMinute(), PerMinute()
         self._greeted = False
         self._ready = False
         self._memory = FrameMemory()
@@ -306,6 +310,8 @@ class Gatekeeper:
                 if refused is not None:
                     return refused
                 return m.Clipboard(cleaning.clipboard(message.text)) if isinstance(message, m.Clipboard) else message
+            case m.Opened() if not self._windows.take(WINDOWS_PER_MINUTE, now):
+                return Drop("windows: too often")
             case m.LinkHint(text):
                 return m.LinkHint(cleaning.line(text))
             case m.Menu():

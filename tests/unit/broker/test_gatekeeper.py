@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isolation.broker import cleaning, transfers
-from isolation.broker.gatekeeper import MAX_UNACKED_BYTES, MAX_UNACKED_FRAMES, Close, Drop, Gatekeeper, Pass, own_path
+from isolation.broker.gatekeeper import (
+    MAX_UNACKED_BYTES,
+    MAX_UNACKED_FRAMES,
+    WINDOWS_PER_MINUTE,
+    Close,
+    Drop,
+    Gatekeeper,
+    Pass,
+    own_path,
+)
 from isolation.policy.controls import Clipboard, Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
@@ -271,6 +280,15 @@ def test_clipboard_so_often_a_minute_each_way(viewer: bool) -> None:
     assert isinstance(other, Pass)
     refused = cross(61.5)
     assert notice(refused.back if viewer else refused.onward) is m.NoticeCode.CLIPBOARD_FAST
+
+
+@pytest.mark.case(48)
+def test_windows_so_often_a_minute() -> None:
+    """A renderer that lies has no tabs that it could run out of; each window it names makes the person's browser open one, or ask."""
+    keeper = gate()
+    said = [keeper.from_renderer(encode(m.Opened(f"{number:032x}", "", "")), number / 10) for number in range(100)]
+    assert [isinstance(verdict, Pass) for verdict in said] == [True] * WINDOWS_PER_MINUTE + [False] * (100 - WINDOWS_PER_MINUTE)
+    assert isinstance(keeper.from_renderer(encode(m.Opened("f" * 32, "", "")), 70.0), Pass)
 
 
 # ---------------------------------------------------------------- answers fit their questions
