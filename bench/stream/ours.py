@@ -183,7 +183,9 @@ async def signed_in(viewers: Viewers, made: Product, *, keep: bool = False, out:
         if out:
             page = await context.new_page()
             await page.goto(made.origin("auth") + "/.isolation/sign-out")
-            await page.locator("form button").first.click()
+            # Done before the page is closed: closed in the middle of a change of its process it would stay, and be waited for for ever.
+            async with page.expect_navigation(wait_until="load"):
+                await page.locator("form button").first.click()
             await page.close()
     finally:
         await closed(context)

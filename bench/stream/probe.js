@@ -1,5 +1,5 @@
 // Runs in a viewer page before its own scripts. Notes what crosses its WebSockets, and looks at its canvas: when pixels have changed there, they
-// are painted. It looks after each drawing (the canvas is read in the microtask that follows), and at each animation frame, for viewers that draw elsewhere.
+// are painted. It looks after each drawing (the canvas is read in the microtask that follows), or at each animation frame, for viewers that draw elsewhere.
 // The value of this script is a function; `keep`: keep messages whole.
 (keep) => {
   "use strict";
@@ -77,7 +77,7 @@
     if (job.what === "motion") job.changes.push(now);
     else [job.painted[job.acts.indexOf(job.waiting)], job.waiting] = [now, null];
   }
-  let asked = false;
+  let asked = false, seen = false;
   const lookSoon = () => {
     if (asked || (job === null && firstPaint !== null)) return;
     asked = true;
@@ -86,10 +86,15 @@
   for (const [kind, names] of [[CanvasRenderingContext2D, ["drawImage", "putImageData", "fillRect"]], [ImageBitmapRenderingContext, ["transferFromImageBitmap"]]]) {
     for (const name of names) {
       const draw = kind.prototype[name];
-      kind.prototype[name] = function (...given) { lookSoon(); return draw.apply(this, given); };
+      kind.prototype[name] = function (...given) {
+        seen ||= this.canvas === picture();
+        lookSoon();
+        return draw.apply(this, given);
+      };
     }
   }
-  const tick = () => { if (job !== null || firstPaint === null) look(); requestAnimationFrame(tick); };
+  // Looking costs time that the viewer lacks: not where each drawing is seen anyway.
+  const tick = () => { if (!seen && (job !== null || firstPaint === null)) look(); requestAnimationFrame(tick); };
   requestAnimationFrame(tick);
 
   addEventListener("keydown", ({ timeStamp }) => { if (job?.what === "keys") job.acts.push(timeStamp); }, true);
