@@ -90,16 +90,23 @@ class App:
     """The hostile app: its page, a redirector, a service worker; remembers whose requests it saw."""
 
     seen: list[tuple[str, str, str]] = field(default_factory=list)  # lease, kind of scope, path
+    always: list[tuple[bytes, bytes]] = field(default_factory=list)  # headers of every answer
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         channel = scope["state"].get("channel")
         self.seen.append((channel.lease.id if channel else "", scope["type"], scope["path"]))
         query = scope["query_string"].decode()
-        headers = [(b"cache-control", b"no-store")]
+        headers = [(b"cache-control", b"no-store"), *self.always]
         status, kind, body = 404, b"text/plain", b"no"
         if scope["path"] == "/redirect":
             status = 302
             headers.append((b"location", unquote(query.partition("to=")[2]).encode()))
+        elif scope["path"].startswith("/hop/"):
+            left = int(scope["path"].removeprefix("/hop/"))
+            status = 302
+            headers.append(
+                (b"location", f"/hop/{left - 1}?{query}".encode() if left else unquote(query.partition("to=")[2]).encode())
+            )
         elif scope["path"] == "/worker.js":
             status, kind = 200, b"text/javascript"
             headers.append((b"service-worker-allowed", b"/"))
@@ -117,8 +124,8 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+@contextlib.contextmanager
+def new_home() -> Iterator[Path]:
     """A private directory for Chromium, owned by the account it runs as."""
     path = Path(tempfile.mkdtemp(prefix="egress-chromium-"))
     path.chmod(0o755)
@@ -128,6 +135,12 @@ def home() -> Iterator[Path]:
             os.chown(path / name, ACCOUNT, ACCOUNT)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as path:
+        yield path
 
 
 def launcher(home: Path) -> Path:
@@ -268,6 +281,42 @@ async def test_a_hostile_page_reaches_nothing_but_its_app(home: Path) -> None:
     assert {lease for lease, _, _ in app.seen} == {"a"}
 
 
+CHAIN = """async (url) => {
+  const settled = (element) => new Promise((done) => { element.onload = () => done('load'); element.onerror = () => done('error'); document.body.append(element); });
+  return {
+    fetch: await fetch(url, { mode: 'no-cors' }).then(() => 'answered', () => 'failed'),
+    image: await settled(Object.assign(new Image(), { src: url })),
+    frame: await settled(Object.assign(document.createElement('iframe'), { src: url })),
+    script: await settled(Object.assign(document.createElement('script'), { src: url })),
+  };
+}"""
+
+
+@pytest.mark.case(3)
+async def test_a_chain_of_ten_redirects_does_not_end_where_none_may_lead(home: Path) -> None:
+    app = App()
+    bench = Bench(app)
+    bench.hosts.apps = {(APP, 80), (APP, 443)}
+    bench.hosts.patterns = ["*"]
+    async with canary() as watched, bench.running(), isolated(bench, home) as browser:
+        page = await (await context_of(browser, "a")).new_page()
+        for host, reason in (("127.0.0.1", Reason.LOOPBACK), ("10.1.2.3", Reason.PRIVATE), ("169.254.169.254", Reason.METADATA)):
+            await page.goto(f"http://{APP}/")
+            chain = f"http://{APP}/hop/9?to=http://{host}:{watched.port}/end"
+            results = await page.evaluate(CHAIN, chain)
+            assert results["image"] == results["script"] == "error", results
+            response = await page.goto(chain)
+            assert response is not None
+            assert response.status == 403
+            assert response.url.startswith(f"http://{host}"), "the last hop was asked for"
+            await bench.gateway.journal.flush()
+            assert bench.sink.reasons(host) == {reason}
+        hops = [path for _, _, path in app.seen if path == "/hop/0"]
+        assert len(hops) == 15, "each of the five ways went the whole chain, to each of the three addresses"
+    assert watched.connections == []
+    assert bench.dialled == []
+
+
 async def test_the_same_page_reaches_the_canary_when_nothing_stops_it(home: Path) -> None:
     """Otherwise the test above would prove nothing. Loopback only."""
     app = App()
@@ -345,3 +394,22 @@ async def test_each_context_is_its_own_lease_and_ends_with_it(home: Path) -> Non
         assert response.status == 407
         with pytest.raises(EgressError):
             await present_credentials(stranger, "b", Bench.password("a"))
+
+
+@pytest.mark.case(22)
+async def test_a_host_that_wants_https_from_one_session_is_asked_plainly_by_another() -> None:
+    """What a browser remembers of a host (HSTS, RFC 6797 §5.1) could else tell one session where another has been."""
+    app = App()
+    app.always = [(b"strict-transport-security", b"max-age=3600")]
+    bench = Bench(app)
+    bench.hosts.apps = {(APP, 80), (APP, 443)}
+    async with bench.running():
+        with new_home() as one, new_home() as two:
+            async with isolated(bench, one) as first, isolated(bench, two) as second:
+                page = await (await context_of(first, "a")).new_page()
+                await page.goto(f"https://{APP}/")
+                await page.goto(f"http://{APP}/")
+                assert page.url == f"https://{APP}/", "this browser remembers"
+                other = await (await context_of(second, "b")).new_page()
+                await other.goto(f"http://{APP}/")
+                assert other.url == f"http://{APP}/"

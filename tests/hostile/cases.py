@@ -102,8 +102,7 @@ CASES = {
     70: "Frames of another site: cursor, typing, dialogs, lists",
 }
 
-_NOT_YET = "no test tries it yet"
-LACKING: dict[int, str] = dict.fromkeys((3, 21, 22), _NOT_YET) | {
+LACKING: dict[int, str] = {
     45: "nothing is sanitised: a download is what the page offered, of a kind and a size that the controls permit, or it is refused",
     47: "optional, and not built: a code on the page is pixels like any other, and is read by a camera the router cannot see",
 }
