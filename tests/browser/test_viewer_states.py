@@ -169,7 +169,6 @@ async def covered(person: Person, heading: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.alone
 async def test_a_crashed_browser_comes_back_at_the_same_address(open_viewer: Open) -> None:
     async with open_viewer() as person:
         remote = await person.live()
