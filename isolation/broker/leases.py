@@ -39,6 +39,7 @@ IDLE_SECONDS = 150.0  # a lease without viewers; longer than a node's own grace 
 TELL_SECONDS = 4.0  # between two words to a viewer that waits: it takes thirteen seconds of silence for a dead line
 REFUSED_SECONDS = 0.25  # after a node that seemed to have room refused: what it says of itself is on its way
 SWEEP_SECONDS = 10.0  # how exactly that is kept
+USUAL_SCALE = 100  # device pixels per CSS pixel in hundredths, until a viewer says its own
 
 
 Queued = Callable[[int, int], Awaitable[None]]
@@ -197,6 +198,12 @@ class LeaseService:
             if meet(lease.controls, controls) == lease.controls and (not app or app in lease.apps):
                 return lease
         raise BrokerError("the controls of this session change faster than its browser can follow", code="renderer-lost")
+
+    async def expect(self, grant: Grant) -> Lease:
+        """Start the session's browser where it has none: a viewer of it is on its way. Raises :class:`BrokerError`."""
+        if grant.person:
+            self._people[grant.session_digest] = grant.person
+        return await self.ensure(grant.session_digest, grant.person_key, grant.controls, USUAL_SCALE, app=grant.app)
 
     @asynccontextmanager
     async def attach(self, grant: Grant, hello: Hello, queued: Queued | None = None) -> AsyncIterator[PageLink]:

@@ -115,11 +115,27 @@ class Relay:
         self._streams: dict[tuple[str, str], asyncio.Future[CloseCode | None]] = {}
         self._over: dict[str, CloseCode] = {}  # sessions whose browser is being ended by the clock
         self._expiring: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
 
     @property
     def streams(self) -> int:
         """Return how many streams are open."""
         return len(self._streams)
+
+    def expect(self, grant: Grant) -> None:
+        """Start the session's browser in the background: somebody is being sent a viewer page, whose stream comes a moment later.
+
+        What goes wrong is said to the stream when it comes. A browser that nobody comes for ends like any that nobody uses.
+        """
+        task = asyncio.get_running_loop().create_task(self._start(grant))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start(self, grant: Grant) -> None:
+        try:
+            await self._leases.expect(grant)
+        except (BrokerError, StoreError) as error:
+            log.debug("relay.not_expected", why=str(error))
 
     async def run(self, viewer: ViewerSocket, grant: Grant, instance: str) -> None:
         """Serve one accepted stream to its end. ``instance``: the viewer page's id; its newest stream replaces the one before."""

@@ -61,7 +61,7 @@ class Replies:
             if scope["method"] not in {"GET", "HEAD"}:
                 # A form sent by a page from before: the viewer opens at its address, the form is not sent again.
                 return redirect(local(target))
-            return self._viewer_page(ruling, target)
+            return self._viewer_page(ruling, target, opening=scope["method"] == "GET")
         if isinstance(decision, Refuse):
             return respond_refusal(
                 self._pages,
@@ -76,7 +76,7 @@ class Replies:
             )
         return self.sign_in(scope, target)
 
-    def _viewer_page(self, ruling: Ruling, target: Target) -> Response:
+    def _viewer_page(self, ruling: Ruling, target: Target, *, opening: bool) -> Response:
         because = ruling.decision.because
         reasons = [f"Rule: {rule}" for rule in because.rules] + [f"Not known for certain: {signal}" for signal in because.signals]
         view = ViewerView(
@@ -85,6 +85,7 @@ class Replies:
             reasons=reasons,
             origins=[self._site.origin(app.domain) for app in self._apps() if not app.domain.startswith("*")],
             clear_site_data=ruling.fresh_viewer,
+            opening=opening,
         )
         ruling.fresh_viewer = False
         return self._viewer.page(view)

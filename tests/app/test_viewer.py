@@ -23,6 +23,7 @@ from isolation.testing.fake_node import FakePage, paints, quiet, whole
 from isolation.testing.viewer_site import ViewerSite
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
+from renderer.wire.control import LeaseCode
 
 HELLO = m.Hello(1, "", "/run?month=5", 640, 480, 100, False, False)
 
@@ -127,6 +128,27 @@ async def test_the_page_allows_itself_next_to_nothing(site: ViewerSite) -> None:
 async def test_what_the_app_left_behind_goes_with_the_first_viewer_page(site: ViewerSite) -> None:
     site.clear_site_data = True
     assert (await fetch(site)).headers["clear-site-data"] == '"cache", "storage"'
+
+
+async def test_the_browser_starts_while_the_page_loads(site: ViewerSite) -> None:
+    ticket = (await configuration(site))["ticket"]
+    async with asyncio.timeout(10):
+        while not site.node.leases:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    async with stream(site, ticket) as connection:
+        await opened(connection)
+    assert len(site.node.starts) == 1, "the stream joins the browser that was started for it"
+    await fetch(site)
+    await asyncio.sleep(0.1)
+    assert len(site.node.starts) == 1, "who has one gets no other"
+
+
+async def test_a_browser_that_cannot_start_is_said_to_the_stream_and_not_by_the_page(site: ViewerSite) -> None:
+    site.node.refuse_with = LeaseCode.LAUNCH_FAILED
+    page = await configuration(site)
+    async with stream(site, page["ticket"]) as connection:
+        await connection.send(encode(HELLO))
+        assert (await until(connection, m.Closed)).code in {m.CloseCode.RENDERER_LOST, m.CloseCode.NO_CAPACITY}
 
 
 @pytest.mark.case(37)
@@ -234,7 +256,7 @@ async def test_only_the_page_itself_opens_a_stream(site: ViewerSite) -> None:
     assert await refused(site, ticket="forged")
     ticket = (await configuration(site))["ticket"]
     assert await refused(site, protocols=["isolation-viewer.1", f"ticket.{ticket}", "more"])
-    assert not site.node.starts
+    assert not site.node.pages
 
 
 @pytest.mark.case(25)

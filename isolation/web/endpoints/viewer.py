@@ -48,7 +48,8 @@ class ViewerView:
 
     ``person``: name or address to show. ``reasons``: why this is isolated, in words (rule names). ``origins``: public origins of
     the other apps of this router, where the viewer may follow its page to. ``clear_site_data``: this is the first viewer page since the app
-    was passed straight through: what the app left in the browser goes.
+    was passed straight through: what the app left in the browser goes. ``opening``: somebody opens the page now, so that their browser may
+    be started while theirs loads it.
     """
 
     grant: Grant
@@ -56,6 +57,7 @@ class ViewerView:
     reasons: Sequence[str]
     origins: Sequence[str]
     clear_site_data: bool = False
+    opening: bool = True
 
 
 class ViewerEndpoints:
@@ -73,6 +75,8 @@ class ViewerEndpoints:
     def page(self, view: ViewerView) -> Response:
         """Return a viewer page with a fresh ticket."""
         grant = view.grant
+        if view.opening:
+            self._relay.expect(grant)
         instance = self._tickets.new_page(grant.session_digest, grant.origin)
         configuration = {
             "app": grant.app,
