@@ -186,8 +186,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         options.session_hours * 3600,
         options.session_cores,
     )
-    confinement = await probe(chromium, runtime_dir, options.hide)
-    engine = Engine(chromium, runtime_dir, confinement)
+    engine = Engine(chromium, runtime_dir)
     engine.groups = cgroups.find()
     engine.limits = limits
     parent = asyncio.ensure_future(_parent_gone()) if options.exit_with_parent else None
@@ -196,7 +195,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     node: Node | None = None
     server: NodeServer | None = None
     try:
-        await engine.start()
+        engine.confinement, _ = await asyncio.gather(probe(chromium, runtime_dir, options.hide), engine.start())
         version = await check_sandbox(engine)
         await loading
         from renderer.node import Node
@@ -217,7 +216,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
         bound = await server.start(host.strip("[]") or "127.0.0.1", int(port))
         sys.stdout.write(json.dumps({"port": bound, "chromium": version}) + "\n")
         sys.stdout.flush()
-        about = {"port": bound, "chromium": version, "capacity": options.capacity, "walls": confinement.walls.value}
+        about = {"port": bound, "chromium": version, "capacity": options.capacity, "walls": engine.confinement.walls.value}
         about["groups"] = engine.groups is not None
         log.info("node.ready", extra=about)
         draining = asyncio.ensure_future(_drained(node, drain, options.drain_seconds))

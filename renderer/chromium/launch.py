@@ -111,6 +111,7 @@ class Engine:
         self._driver_pid = 0
         self._driver: int | None = None  # a descriptor of the driver's process
         self._starting = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start the driver. It keeps its own temporary files below the runtime directory too."""
@@ -138,6 +139,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Stop the driver; what it still runs ends with it."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
         self._forget_driver()
         if self._playwright is not None:
             await self._playwright.stop()
@@ -192,6 +194,12 @@ class Engine:
         """Return the process that the driver started for a private directory: Chromium itself, or what holds its namespaces."""
         name = os.fsencode(home)
         return next((pid for pid in processes.children(self._driver_pid) if name in processes.command(pid)), None)
+
+    def end_soon(self, chromium: Chromium) -> None:
+        """End a Chromium as :meth:`end` does, and do not wait for it: :meth:`stop` does."""
+        task = asyncio.ensure_future(self.end(chromium))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def end(self, chromium: Chromium) -> None:
         """End a Chromium for certain: ask, then kill its process group; then remove its directory."""

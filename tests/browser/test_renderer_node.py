@@ -463,9 +463,10 @@ async def test_kill_the_node_and_start_again(gateway: Gateway) -> None:
                 assert len(pids) > 3
                 node.process.kill()
                 await gone(pids)
-        assert sessions(node)  # nobody was left to remove it
+        left = set(sessions(node))
+        assert left  # nobody was there to remove it
     async with node_process(runtime_dir, "--warm", "0") as again:
-        assert not sessions(again)
+        assert not left & set(sessions(again))
     shutil.rmtree(runtime_dir.parent)
 
 
