@@ -142,6 +142,27 @@ async def test_a_drop_down_by_finger(sit: Any) -> None:
         await seat.titled("chose Beta")
 
 
+@pytest.mark.feature("datalist", by="touch")
+async def test_suggestions_by_finger(sit: Any) -> None:
+    body = """<input list=cities style='position:absolute;left:20px;top:40px;width:200px;height:40px' onchange="say('chose', this.value)">
+      <datalist id=cities><option value=Vienna></option><option value=Oslo></option></datalist>"""
+    async with sit(body, **PHONE) as seat:
+        await seat.tap(80, 60)
+        await seat.page.get_by_role("option", name="Oslo").tap()
+        await seat.titled("chose Oslo")
+
+
+@pytest.mark.feature("drop-downs: several choices", by="touch")
+async def test_several_are_chosen_by_finger(sit: Any) -> None:
+    body = """<select multiple size=4 style='position:absolute;left:20px;top:40px;width:200px;height:160px;font-size:24px'
+      onchange="say([...this.selectedOptions].map(o => o.value).join('+'))"><option>Alpha<option>Beta<option>Gamma</select>"""
+    async with sit(body, **PHONE) as seat:
+        await seat.tap(80, 60)
+        await seat.titled("Alpha.*")
+        await seat.tap(80, 120)
+        await seat.titled(r".*Gamma.*")
+
+
 @pytest.mark.feature("soft keyboard: raised for a text field, of the kind the field wants", by="touch")
 async def test_a_text_field_asks_for_its_keyboard(sit: Any) -> None:
     body = """<input id=t style='position:absolute;left:20px;top:40px;width:200px;height:40px' oninput='say(this.value)'>

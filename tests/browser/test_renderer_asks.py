@@ -97,6 +97,21 @@ async def test_a_server_that_asks_who_is_there(node: NodeProcess, gateway: Gatew
         await viewer.message(m.Closed)
 
 
+@pytest.mark.feature("HTTP authentication", by="keyboard")
+async def test_a_server_that_asks_by_digest(node: NodeProcess, gateway: Gateway, lease: str) -> None:
+    gateway.html("/digest", "<title>the digest</title>")
+    gateway.digests = {ORIGIN + "/digest": ("bob", "hunter2")}
+    async with node.viewer(lease, "/digest") as viewer:
+        asked = await viewer.message(m.Auth)
+        assert (asked.origin, asked.realm) == (ORIGIN, "archive")
+        await viewer.say(m.AuthReply(asked.id, True, "bob", "guess"))
+        again = await viewer.message(m.Auth, lambda x: x.id != asked.id)
+        await viewer.say(m.AuthReply(again.id, True, "bob", "hunter2"))
+        await viewer.title("the digest")
+        await viewer.say(m.ClosePage())
+        await viewer.message(m.Closed)
+
+
 async def test_a_question_is_taken_back_when_the_page_goes(node: NodeProcess, gateway: Gateway, lease: str) -> None:
     gateway.html("/private", "<title>private</title>")
     gateway.html("/public", "<title>public</title>")
@@ -147,6 +162,14 @@ async def test_permissions_are_denied_and_told_now_and_then(show: Any) -> None:
         await viewer.titled("location not given, camera not given true")
         kinds = [x.kind for x in viewer.messages if isinstance(x, m.Permission)]
         assert kinds == [m.PermissionKind.LOCATION, m.PermissionKind.CAMERA]
+
+
+async def test_a_page_that_asks_where_the_person_is_hears_that_it_may_not(show: Any) -> None:
+    """PERMISSION_DENIED is 1 (W3C Geolocation §8.1): a page that waits for an answer gets one."""
+    body = """<title>-</title><script>
+      navigator.geolocation.getCurrentPosition(() => document.title = 'given', error => document.title = 'error ' + error.code);</script>"""
+    async with show(body, "/where") as viewer:
+        await viewer.title("error 1")
 
 
 # ---------------------------------------------------------------- suggestions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -71,6 +72,7 @@ class Gateway:
         self.seen: list[tuple[str, str]] = []  # (session, address)
         self.posted: list[tuple[str, bytes]] = []
         self.protected: dict[str, str] = {}  # address → the Authorization header it wants
+        self.digests: dict[str, tuple[str, str]] = {}  # address → name and password, by Digest (RFC 7616)
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -127,7 +129,31 @@ class Gateway:
                 {"WWW-Authenticate": 'Basic realm="The \\"Archive\\""', "Content-Type": "text/html"},
                 b"<title>denied</title>no",
             )
+        known = self.digests.get(target.partition("?")[0])
+        if known is not None and not digested(headers.get("authorization", ""), method, *known):
+            challenge = f'Digest realm="archive", qop="auth", algorithm=SHA-256, nonce="{NONCE}"'
+            return 401, {"WWW-Authenticate": challenge, "Content-Type": "text/html"}, b"<title>denied</title>no"
         return self.pages.get(target.partition("?")[0], (404, {"Content-Type": "text/plain"}, b"nothing here"))
+
+
+NONCE = "once-and-no-more"
+
+
+def digested(header: str, method: str, username: str, password: str) -> bool:
+    """Whether an Authorization header is the right answer to our challenge (RFC 7616 §3.4.1)."""
+    given = {name: quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', header)}
+    if not header.startswith("Digest ") or (given.get("username"), given.get("nonce")) != (username, NONCE):
+        return False
+
+    def digest(*parts: str) -> str:
+        return hashlib.sha256(":".join(parts).encode()).hexdigest()
+
+    try:
+        middle = (given["nonce"], given["nc"], given["cnonce"], given["qop"])
+        wanted = digest(digest(username, "archive", password), *middle, digest(method, given["uri"]))
+        return given["response"] == wanted
+    except KeyError:
+        return False
 
 
 # ---------------------------------------------------------------- node
