@@ -106,7 +106,7 @@ async def test_an_end_says_why_and_offers_to_open_again(open_viewer: Open, contr
         await person.page.get_by_role("heading", name=says).wait_for()
         await true(person.page, "surface.width === 0 || surface.style.width === '0px' || surface.style.width === ''")
         await look(person, "end-idle" if controls.total_minutes is None else "end-time")
-        async with person.page.expect_navigation():
+        async with person.page.expect_event("domcontentloaded"):
             await person.page.keyboard.press("Enter")  # the button has the focus
         await until(lambda: len(person.site.node.starts) == 2)
         await person.live()
