@@ -213,9 +213,9 @@ async def test_suggestions_by_mouse(show: Any) -> None:
 @pytest.mark.case(70)
 @pytest.mark.parametrize("origin", [ORIGIN, OTHER])
 async def test_a_dialog_names_the_frame_that_opens_it(show: Any, gateway: Gateway, origin: str) -> None:
-    gateway.html("/inner", "<button style='width:200px;height:100px' onclick='alert(1)'>press</button>", origin)
+    gateway.html("/inner", "<button style='width:200px;height:100px;background:red' onclick='alert(1)'>press</button>", origin)
     async with show(f"<iframe src='{origin}/inner' style='border:0;width:300px;height:200px'></iframe>", "/outer") as viewer:
-        await viewer.message(m.Loading, lambda x: not x.active)
+        await viewer.colour(50, 40, (255, 0, 0))  # the frame is there to be clicked
         await viewer.click(50, 40)
         dialog = await viewer.message(m.Dialog)
         assert dialog.origin == origin
