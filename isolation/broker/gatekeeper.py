@@ -311,7 +311,7 @@ class Gatekeeper:
                     return refused
                 return m.Clipboard(cleaning.clipboard(message.text)) if isinstance(message, m.Clipboard) else message
             case m.Opened() if not self._windows.take(WINDOWS_PER_MINUTE, now):
-                return Drop("windows: too often")
+                return Drop("windows: too often", onward=encode(m.Notice(m.NoticeCode.POPUP_BLOCKED)))
             case m.LinkHint(text):
                 return m.LinkHint(cleaning.line(text))
             case m.Menu():

@@ -199,11 +199,16 @@ class LeaseService:
                 return lease
         raise BrokerError("the controls of this session change faster than its browser can follow", code="renderer-lost")
 
-    async def expect(self, grant: Grant) -> Lease:
-        """Start the session's browser where it has none: a viewer of it is on its way. Raises :class:`BrokerError`."""
+    async def expect(self, grant: Grant) -> None:
+        """Start the session's browser where it has none: a viewer of it is on its way. Raises :class:`BrokerError`.
+
+        A browser that is there is left as it is: its controls follow the viewers that come, not the pages that were asked for.
+        """
+        if await self._book.live(grant.session_digest) is not None:
+            return
         if grant.person:
             self._people[grant.session_digest] = grant.person
-        return await self.ensure(grant.session_digest, grant.person_key, grant.controls, USUAL_SCALE, app=grant.app)
+        await self.ensure(grant.session_digest, grant.person_key, grant.controls, USUAL_SCALE, app=grant.app)
 
     @asynccontextmanager
     async def attach(self, grant: Grant, hello: Hello, queued: Queued | None = None) -> AsyncIterator[PageLink]:

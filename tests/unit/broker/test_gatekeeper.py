@@ -286,8 +286,9 @@ def test_clipboard_so_often_a_minute_each_way(viewer: bool) -> None:
 def test_windows_so_often_a_minute() -> None:
     """A renderer that lies has no tabs that it could run out of; each window it names makes the person's browser open one, or ask."""
     keeper = gate()
-    said = [keeper.from_renderer(encode(m.Opened(f"{number:032x}", "", "")), number / 10) for number in range(100)]
+    said: list[Any] = [keeper.from_renderer(encode(m.Opened(f"{number:032x}", "", "")), number / 10) for number in range(100)]
     assert [isinstance(verdict, Pass) for verdict in said] == [True] * WINDOWS_PER_MINUTE + [False] * (100 - WINDOWS_PER_MINUTE)
+    assert notice(said[-1].onward) is m.NoticeCode.POPUP_BLOCKED, "the person is told"
     assert isinstance(keeper.from_renderer(encode(m.Opened("f" * 32, "", "")), 70.0), Pass)
 
 

@@ -120,6 +120,20 @@ async def test_changed_controls_reach_the_live_lease() -> None:
             assert found.id == one.id
 
 
+@pytest.mark.parametrize("controls", [STRICT, LOOSE])
+async def test_a_page_that_is_asked_for_changes_nothing_of_a_browser_that_is_there(controls: Controls) -> None:
+    """Anybody's link can make a person's browser ask for the page of another app: only its viewer, when it comes, counts."""
+    async with FakeNode() as node, broker(node) as it:
+        await it.service.expect(GRANT)
+        one = await it.book.live("s1")
+        assert one is not None
+        await it.service.ensure("s1", "contoso/bob", Controls(clipboard=Clipboard.FROM_APP), 100)
+        before, starts = await it.book.live("s1"), len(node.starts)
+        await it.service.expect(replace(GRANT, app="Lab", controls=controls))
+        assert await it.book.live("s1") == before
+        assert len(node.starts) == starts
+
+
 @pytest.mark.case(35)
 async def test_one_browser_runs_under_the_strictest_controls_of_its_viewers() -> None:
     async with FakeNode() as node, broker(node) as it:
