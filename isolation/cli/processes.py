@@ -14,7 +14,7 @@ import uvloop
 
 from isolation.cli import context, logs
 from isolation.cli.bootstrap import Bootstrap
-from isolation.cli.supervisor import standard_input, wait_for_end_of_input
+from isolation.cli.supervisor import say_ready, standard_input, wait_for_end_of_input
 from isolation.clock import SystemClock
 from isolation.errors import IsolationError
 from isolation.settings.model import Settings
@@ -37,6 +37,7 @@ async def _worker(bootstrap: Bootstrap, settings: Settings, stop: asyncio.Event)
         gateway_key=bootstrap.gateway_key.encode(),
         nodes=node_addresses(settings, asdict(bootstrap.node) if bootstrap.node else None),
         listeners=Listeners(bootstrap.socket("public"), bootstrap.socket("operations"), bootstrap.socket("egress")),
+        answering=say_ready,
     )
     # What exists now lives as long as the process; the collector need not look at it again and again under load.
     gc.collect()

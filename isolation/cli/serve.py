@@ -206,7 +206,7 @@ class Deployment:
                 )
             )
         specs += [
-            Spec(f"worker-{number}", [*command, "worker"], self._bootstrap, pass_fds=descriptors, env=env)
+            Spec(f"worker-{number}", [*command, "worker"], self._bootstrap, pass_fds=descriptors, env=env, says_ready=True)
             for number in range(self.settings.workers)
         ]
         specs.append(Spec("sync", [*command, "sync", "--supervised"], lambda: self._bootstrap(sockets=False)))

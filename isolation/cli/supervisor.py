@@ -25,17 +25,24 @@ FIRST_BACKOFF = 0.05
 """A single crash is answered at once: the viewer promises to be back within three seconds."""
 LAST_BACKOFF = 10.0
 """A process that keeps dying is tried again this often: fast enough to notice a repaired cause, slow enough not to burn a core."""
+READY_SECONDS = 20.0
+"""A successor has this long to say that it is ready before the one it replaces ends all the same: what a loaded machine needs for a start, several times over."""
 HEALTHY_AFTER = 30.0
 """A process that lived this long starts again from the first back-off."""
 TERM_SECONDS = 8.0
 """A child told to end has this long before it is killed: longer than any drain a child does."""
 
 
+READY_VARIABLE = "ISOLATION_READY"
+"""Names the descriptor a successor says through that it is ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One child: how to start it and what to tell it. ``bootstrap`` is asked anew at every start.
 
-    ``independent``: no other child needs it to end well, nor it them; it ends while they do.
+    ``independent``: no other child needs it to end well, nor it them; it ends while they do. ``says_ready``: it calls :func:`say_ready` when it
+    does its work, and may run beside the one it replaces.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     independent: bool = False
+    says_ready: bool = False
 
 
 class Supervisor:
@@ -72,14 +80,44 @@ class Supervisor:
             self._watchers[spec.name] = asyncio.create_task(self._watch(spec), name=f"watch {spec.name}")
 
     async def restart(self, name: str, spec: Spec) -> None:
-        """Replace a child by another of the same name: the old one ends first, gracefully."""
+        """Replace a child by another of the same name. The old one ends gracefully: when the new one is ready, if it says so, else before it starts."""
         watcher = self._watchers.pop(name)
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
-        await self._end(name)
         self._specs = [spec if existing.name == name else existing for existing in self._specs]
-        await self._launch(spec)
+        old = self._processes.get(name)
+        try:
+            if spec.says_ready:
+                await self._succeed(spec)
+            if old is not None:
+                await self._end(name, old)
+            if not spec.says_ready:
+                await self._launch(spec)
+        except OSError as error:
+            log.error("process.cannot-start", name=name, error=str(error), again_in=FIRST_BACKOFF)
+            await self._end_named(name)  # its watcher then starts the new one
         self._watchers[name] = asyncio.create_task(self._watch(spec), name=f"watch {name}")
+
+    async def _succeed(self, spec: Spec) -> None:
+        """Start a successor, and wait until it is ready, has died (its watcher will start it again), or takes too long."""
+        heard, says = os.pipe()
+        ready = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(ready), os.fdopen(heard, "rb", buffering=0)
+        )
+        said = b""
+        try:
+            try:
+                process = await self._launch(spec, says)
+            finally:
+                os.close(says)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(READY_SECONDS):
+                    said = await ready.read(1)  # nothing: it has died, nobody else holds the other end
+        finally:
+            pipe.close()
+        if not said:
+            log.error("process.not-ready", name=spec.name, pid=process.pid, waited_at_most=READY_SECONDS)
 
     async def stop(self) -> None:
         """End every child, last started first; independent ones at the same time."""
@@ -89,19 +127,26 @@ class Supervisor:
         await asyncio.gather(*self._watchers.values(), return_exceptions=True)
         ordered = [spec.name for spec in reversed(self._specs) if not spec.independent]
         independent = [spec.name for spec in self._specs if spec.independent]
-        await asyncio.gather(self._end_one_by_one(ordered), *(self._end(name) for name in independent))
+        await asyncio.gather(self._end_one_by_one(ordered), *(self._end_named(name) for name in independent))
 
     async def _end_one_by_one(self, names: Sequence[str]) -> None:
         for name in names:
-            await self._end(name)
+            await self._end_named(name)
 
-    async def _launch(self, spec: Spec) -> None:
+    async def _end_named(self, name: str) -> None:
+        if (process := self._processes.get(name)) is not None:
+            await self._end(name, process)
+
+    async def _launch(self, spec: Spec, says_ready: int | None = None) -> asyncio.subprocess.Process:
+        """Start a child. ``says_ready``: the descriptor it tells its readiness through."""
+        descriptors = [] if says_ready is None else [says_ready]
+        said = {} if says_ready is None else {READY_VARIABLE: str(says_ready)}
         process = await asyncio.create_subprocess_exec(
             *spec.argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
-            pass_fds=tuple(spec.pass_fds),
-            env={**os.environ, **spec.env},
+            pass_fds=(*spec.pass_fds, *descriptors),
+            env={**os.environ, **spec.env, **said},
             cwd=spec.cwd,
             start_new_session=True,
         )
@@ -113,6 +158,7 @@ class Supervisor:
                 await process.stdin.drain()
             except ConnectionError:
                 log.error("process.died-at-start", name=spec.name, pid=process.pid)
+        return process
 
     async def _watch(self, spec: Spec) -> None:
         backoff = FIRST_BACKOFF
@@ -137,10 +183,7 @@ class Supervisor:
                 except OSError as error:
                     log.error("process.cannot-start", name=spec.name, error=str(error), again_in=backoff)
 
-    async def _end(self, name: str) -> None:
-        process = self._processes.get(name)
-        if process is None:
-            return
+    async def _end(self, name: str, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             if process.stdin is not None:
                 process.stdin.close()
@@ -161,6 +204,14 @@ def _kill_group(pid: int) -> None:
     """End what is left of a child's session: it led a process group of its own, so nobody else is in it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def say_ready() -> None:
+    """Tell the supervisor, if it waits for it, that this process does its work now (a child's side)."""
+    descriptor = os.environ.pop(READY_VARIABLE, "")
+    if descriptor:
+        with contextlib.suppress(OSError), os.fdopen(int(descriptor), "wb", buffering=0) as says:
+            says.write(b"+")
 
 
 async def wait_for_end_of_input(reader: asyncio.StreamReader) -> None:

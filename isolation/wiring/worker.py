@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Listeners:
 
 
 class Worker:
-    """One router process. :meth:`run` serves until told to stop."""
+    """One router process. :meth:`run` serves until told to stop. ``answering``: called when it does, be it with what is wrong."""
 
     def __init__(
         self,
@@ -51,7 +51,9 @@ class Worker:
         nodes: tuple[NodeAddress, ...],
         listeners: Listeners,
         clock: Clock | None = None,
+        answering: Callable[[], None] = lambda: None,
     ) -> None:
+        self._answers = answering
         self._settings = settings
         self._secret = secret
         self._gateway_key = gateway_key
@@ -80,7 +82,7 @@ class Worker:
                     group.create_task(services.keep_house(), name="housekeeping"),
                 ]
                 servers = [
-                    group.create_task(_serve(ingress, self._listeners.public), name="public"),
+                    group.create_task(_serve(ingress, self._listeners.public, self._answers), name="public"),
                     group.create_task(_serve(operations, self._listeners.operations), name="operations"),
                 ]
                 services.ready.set()
@@ -144,6 +146,7 @@ class Worker:
         # A server closes its socket when it ends: these have copies.
         listeners = [self._listeners.public.dup(), self._listeners.operations.dup()]
         serving = [asyncio.create_task(_serve(door, listener)) for door, listener in zip(doors, listeners, strict=True)]
+        self._answers()
         try:
             yield
         finally:
@@ -152,13 +155,14 @@ class Worker:
             await asyncio.gather(*serving)
 
 
-async def _serve(ingress: Ingress, listener: socket.socket) -> None:
+async def _serve(ingress: Ingress, listener: socket.socket, answering: Callable[[], None] = lambda: None) -> None:
     """Serve a listener without uvicorn's signal handlers: the supervisor talks to us through standard input."""
     server = ingress.server
     if not server.config.loaded:
         server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
+    answering()
     try:
         await server.main_loop()
     finally:

@@ -82,11 +82,22 @@ class Seat:
                     await asyncio.sleep(0.02)
                 return found
         except TimeoutError:
-            raise AssertionError(f"waited in vain for {pattern!r}; the title is {await self.page.title()!r}") from None
+            raise AssertionError(f"waited in vain for {pattern!r}; {await self.looks()}") from None
 
     async def true(self, expression: str, argument: Any = None, seconds: float = PATIENCE) -> Any:
         """Wait until an expression of the viewer's page is true."""
-        return await wait(lambda: self.page.evaluate(expression, argument), expression, seconds)
+        try:
+            return await wait(lambda: self.page.evaluate(expression, argument), expression, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {await self.looks()}") from None
+
+    async def looks(self) -> str:
+        """What the viewer shows and where its keyboard is, for the words of a test that failed."""
+        looks = await self.page.evaluate(
+            """() => ({ title: document.title, focus: document.activeElement?.outerHTML.slice(0, 200), cover: cover.innerText,
+              toasts: toasts.innerText, popups: [...document.querySelectorAll('.popup')].map(popup => popup.innerText), heard: document.hasFocus() })"""
+        )
+        return f"the viewer: {looks}; what its page did: {self.errors}"
 
     async def shows(self, x: int, y: int, colour: tuple[int, int, int], seconds: float = PATIENCE) -> None:
         """Wait until a pixel (device pixels of the picture) has a colour."""

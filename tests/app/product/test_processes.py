@@ -90,12 +90,17 @@ def test_a_changed_configuration_is_applied_whole(fragile: Product, erin: Browse
     extra = fragile._app(AppSpec("Extra"))
     assert erin.get(fragile.url("extra")).status_code == 404
     fragile.write_config({**original, "apps": [*original["apps"], extra]})
+    mark = fragile.mark()
     fragile.hang_up()
     works(erin, fragile, "extra")
     works(erin, fragile)  # still signed in
     entry = fragile.audit("--kind", "configuration-applied")[0]
     assert entry["outcome"] == "applied"
     assert "Extra" in entry["detail"]["apps"]
+    # Nobody had to wait for the new worker: the old one ended when it answered.
+    eventually(lambda: fragile.logs("configuration.applied", mark))
+    order = [line["event"] for line in fragile.logs(None, mark) if line.get("name") == "worker-0"]
+    assert order == ["process.started", "process.stopped"]
 
     # The next one lets nobody in: what is open ends with the old one.
     socket = erin.websocket()

@@ -44,6 +44,11 @@ if "--family" in sys.argv:
 open(os.path.join(folder, f"{name}-{os.getpid()}"), "w").write(line)
 if "--dies" in sys.argv:
     sys.exit(3)
+if "--ready-with" in sys.argv:
+    from isolation.cli.supervisor import say_ready
+    while not os.path.exists(os.path.join(folder, "go")):
+        time.sleep(0.01)
+    say_ready()
 while sys.stdin.read(1):
     pass
 open(os.path.join(folder, "orphans"), "a").write(name + "\\n")
@@ -173,6 +178,45 @@ async def test_a_child_is_replaced_by_another_of_its_name(world: World) -> None:
         os.kill(running.pids["worker"], signal.SIGKILL)
         await until(lambda: len(world.starts("worker")) == 3)
         assert sum(path.read_text().startswith("a new secret") for path in world.starts("worker")) == 2
+
+
+async def test_a_child_that_says_when_it_is_ready_is_replaced_without_a_gap(world: World) -> None:
+    async with world.running(world.spec("worker")) as running:
+        old = running.pids["worker"]
+        replacing = asyncio.create_task(running.restart("worker", replace(world.spec("worker", "--ready-with"), says_ready=True)))
+        await until(lambda: len(world.starts("worker")) == 2)
+        await asyncio.sleep(0.2)
+        assert world.lines("ends") == []  # the old one works as long as the new one does not
+        (world.folder / "go").touch()
+        await replacing
+        assert world.gone == [("worker", old)]
+        assert world.lines("ends") == ["worker"]
+        os.kill(running.pids["worker"], signal.SIGKILL)
+        await until(lambda: len(world.starts("worker")) == 3)
+
+
+@pytest.mark.parametrize("option", ["--dies", "--silent"])
+async def test_a_successor_that_is_never_ready_keeps_nothing_alive(
+    world: World, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """What the old one does is no longer in force."""
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.5 if option == "--silent" else BOUND)
+    async with world.running(world.spec("worker")) as running:
+        old = running.pids["worker"]
+        await running.restart("worker", replace(world.spec("worker", option), says_ready=True))
+        assert world.gone[0] == ("worker", old)
+        await until(lambda: len(world.starts("worker")) >= (3 if option == "--dies" else 2))
+
+
+async def test_a_successor_that_cannot_be_started_keeps_nothing_alive_and_is_tried_again(world: World) -> None:
+    spec = world.spec("worker", "--silent")
+    program = world.folder / "program"
+    async with world.running(world.spec("worker")) as running:
+        old = running.pids["worker"]
+        await running.restart("worker", replace(spec, argv=[str(program), *spec.argv[1:]], says_ready=True))
+        assert world.gone == [("worker", old)]
+        program.symlink_to(sys.executable)
+        await until(lambda: len(world.starts("worker")) == 2)
 
 
 async def test_a_program_that_is_not_there_stops_nobody_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
