@@ -56,6 +56,7 @@ class Lease:
         self.workers, self.encoders, self.share = workers, encoders, share
         self.screens = Screens()
         self.store = Store(chromium.home)
+        self.clipboard = ""
         self.tabs: dict[str, Tab] = {}
         self.last_seen = time.monotonic()  # when a viewer or a router last showed interest
         self.over = False

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from renderer.page import Tab
 
 # ---------------------------------------------------------------- limits
+MAX_CHANGE = 64  # characters of the number of a change of the clipboard; Chromium's have 39
 MAX_ICON_SOURCE = 256 * 1024  # bytes of an icon file; real ones are below 100 KB
 MAX_ADDRESS = 2 * 1024 * 1024  # bytes of a picture's address: of a data: one, all of it
 ICON_SECONDS = 1.0  # an icon is looked at this often at most: some pages animate theirs
@@ -323,6 +324,7 @@ class Observer:
                 if self._select is not None and self._select[1] == place and self._select[2] == said.get("id"):
                     self._close_select(self._select[0].id)
             case "copied":
+                self._tab.desk.text_copied = time.monotonic()
                 self._tab.copied(clean(said.get("text"), MAX_CLIPBOARD), fits=said.get("fits") is True)
             case "hint":
                 self._hinted(clean(said.get("text"), MAX_HINT))
@@ -339,7 +341,7 @@ class Observer:
             case "picture":
                 self._tab.desk.picture_chosen(place, whole(said.get("id"), 0, 2**31), clean(said.get("url"), MAX_ADDRESS))
             case "clipboard":
-                self._tab.desk.clipboard_changed()
+                self._tab.desk.clipboard_changed(clean(said.get("change"), MAX_CHANGE))
             case _:
                 pass
 

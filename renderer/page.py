@@ -87,6 +87,7 @@ class TabHost(Protocol):
     share: Share
     screens: Screens
     store: Store
+    clipboard: str  # the number of the last change of the session's clipboard that was looked at
 
     async def new_page(self) -> Page:
         """Make an empty page in the session's context."""
@@ -374,7 +375,6 @@ class Tab:
     def copied(self, text: str, *, fits: bool) -> None:
         """Text was copied in the page, by the person or (shortly after their input) by the page."""
         now = time.monotonic()
-        self.desk.text_copied = now
         asked = now - self.observer.copy_wanted < COPY_SECONDS
         if not asked and now - self.last_input > COPY_SECONDS:
             return

@@ -324,7 +324,8 @@
   const leaveFullscreen = () => { if (document.fullscreenElement) document.exitFullscreen(); };
 
   // What scripts put there (navigator.clipboard.write) brings no copy event. The node looks by itself; here it only learns when.
-  navigator.clipboard?.addEventListener('clipboardchange', () => say('clipboard', {}));
+  // Chromium for Linux says so too when text is selected; the number stays the same then.
+  navigator.clipboard?.addEventListener('clipboardchange', event => say('clipboard', { change: String(event.changeId) }));
   const pastePicture = base64 => {
     const data = new DataTransfer();
     data.items.add(new File([Uint8Array.from(atob(base64), c => c.charCodeAt(0))], 'image.png', { type: 'image/png' }));

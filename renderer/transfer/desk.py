@@ -148,27 +148,31 @@ class Desk:
         else:
             self._tab.notice(m.NoticeCode.PRINT_BLOCKED)
 
-    def clipboard_changed(self) -> None:
-        """Look at the session's clipboard: a frame says that it has changed."""
-        if not self._copying and time.monotonic() - self._tab.last_input < COPY_SECONDS:
+    def clipboard_changed(self, change: str) -> None:
+        """Look at the session's clipboard: a frame says that it has changed. ``change``: Chromium's number of it."""
+        # Every frame hears of it, and selecting text is said to be one as well: then the number is one we know.
+        if change == self._tab.host.clipboard or time.monotonic() - self._tab.last_input >= COPY_SECONDS:
+            return
+        self._tab.host.clipboard = change
+        if not self._copying:
             self._copying = True
             self._tasks.start(self._copied())
 
     async def _copied(self) -> None:
-        began = time.monotonic()
         try:
-            await asyncio.sleep(SETTLE_SECONDS)
-            if self.text_copied > began - 1.0:
-                return  # the copy event brought it
-            found = await read_clipboard(self._tab.host.new_page)
+            seen = ""
+            while seen != self._tab.host.clipboard:  # it may change again while it is read
+                seen, began = self._tab.host.clipboard, time.monotonic()
+                await asyncio.sleep(SETTLE_SECONDS)
+                if self.text_copied > began - 1.0:
+                    continue  # the copy event brought it
+                found = await read_clipboard(self._tab.host.new_page)
+                if found is not None and found.png:
+                    await self.copy_picture(found.png)
+                elif found is not None and (found.text or not found.fits):
+                    self._tab.copied(found.text, fits=found.fits)
         finally:
             self._copying = False
-        if found is None:
-            return
-        if found.png:
-            await self.copy_picture(found.png)
-        elif found.text or not found.fits:
-            self._tab.copied(found.text, fits=found.fits)
 
     def picture_chosen(self, place: Place, number: int, url: str) -> None:
         """Copy a picture that the person chose in the page's context menu: ``number`` of the frame's, shown from ``url``."""

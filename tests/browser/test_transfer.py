@@ -351,6 +351,28 @@ async def test_what_scripts_copy_reaches_the_device(site: ViewerSite, sit: Any) 
         assert [r.direction for r in site.audit.transfers[-3:]].count("copy") == 1
 
 
+async def test_only_what_is_copied_is_announced(site: ViewerSite, sit: Any) -> None:  # noqa: F811
+    """Selecting text changes a clipboard of its own on Linux, and Chromium calls that a change like any other."""
+    body = f"""<input value="copied here" style="{AT}top:20px"><button onclick="navigator.clipboard.writeText('by script')" style="{AT}top:60px">c</button>"""
+    async with sit(body) as first:
+        await first.page.mouse.click(50, 30)
+        await first.page.keyboard.press("Control+a")
+        await first.page.keyboard.press("Control+c")
+        offered = "document.querySelector('textarea.copied')?.value"
+        await first.true(f"{offered} === 'copied here'")
+        async with sit(body) as second:
+            await second.page.evaluate(
+                f"""() => {{ window.offers = new Set(); new MutationObserver(() => offers.add({offered}))
+                     .observe(document.body, {{ childList: true, subtree: true }}); }}"""
+            )
+            await second.page.mouse.click(50, 30)
+            await second.page.keyboard.press("Control+a")
+            await second.page.evaluate("() => new Promise(resolve => setTimeout(resolve, 1500))")
+            await second.page.mouse.click(50, 75)
+            await second.true("offers.has('by script')")
+            assert not await second.page.evaluate("offers.has('copied here')")
+
+
 @pytest.mark.feature("context menu: copy an image", by="mouse")
 @pytest.mark.case(41, 43)
 async def test_pictures_of_the_page_are_copied_and_saved_from_its_menu(isolation: Isolation, site: ViewerSite, sit: Any) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from tests.support.browsing import Browser, closed_at
 from tests.support.product import ERIN, AppSpec, Product, eventually
@@ -21,6 +23,18 @@ from tests.support.upstream import MARK
 def works(browser: Browser, product: Product, app: str = "data") -> None:
     """Wait until somebody gets an app's page; readings may have gone stale while processes were started."""
     eventually(lambda: MARK in browser.get(product.url(app)).text, f"{app} does not open")
+
+
+def opened(browser: Browser) -> ClientConnection:
+    """Return an open WebSocket of an app's, as soon as readings are fresh enough for one: they go stale after three seconds here."""
+
+    def attempt() -> ClientConnection | None:
+        with contextlib.suppress(InvalidStatus):
+            return browser.websocket()
+        return None
+
+    socket: ClientConnection = eventually(attempt)
+    return socket
 
 
 @pytest.fixture
@@ -57,7 +71,7 @@ def original(fragile: Product) -> Iterator[dict[str, Any]]:
 
 def test_a_router_that_is_killed_comes_back_and_people_stay_signed_in(fragile: Product, erin: Browser) -> None:
     before = fragile.pids("worker-0")
-    socket = erin.websocket()
+    socket = opened(erin)
     assert socket.recv(10) == MARK
     os.kill(before[-1], signal.SIGKILL)
     closed_at(socket)
@@ -103,7 +117,7 @@ def test_a_changed_configuration_is_applied_whole(fragile: Product, erin: Browse
     assert order == ["process.started", "process.stopped"]
 
     # The next one lets nobody in: what is open ends with the old one.
-    socket = erin.websocket()
+    socket = opened(erin)
     assert socket.recv(10) == MARK
     nobody = [{"name": "Nobody", "decision": "allow", "include": [{"email": {"email": "nobody@contoso.example"}}]}]
     fragile.write_config({**original, "apps": [{**app, "policies": nobody} for app in original["apps"]]})
