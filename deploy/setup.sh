@@ -51,7 +51,7 @@ wanted=$(cksum pyproject.toml | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   say "Installing Python packages (about 300 MB the first time; a few minutes)"
   # pip says a line for each package; people see a count. Its messages and its exit status are kept.
-  { .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --editable ".[$extra]" 2>&1; echo "exit=$?"; } | awk '
+  { .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --editable ".[$extra]" 2>&1; echo "exit=$?"; } | awk '
     { log_[NR] = $0 }
     /^ *Collecting / { found++; printf "\r    %d packages found …", found; fflush() }
     /^Installing collected packages/ { printf "\r    %d packages found, installing …          ", found; fflush() }
@@ -60,6 +60,9 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
       printf "\n"
       if (status != 0) { for (i = NR > 40 ? NR - 40 : 1; i < NR; i++) print log_[i]; exit 1 }
     }' || fail "pip could not install the packages; its last messages are above."
+  # pip would compile them one after the other.
+  say "Compiling them, on every core"
+  .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true # some packages carry files for other Pythons
   printf '%s' "$wanted" > "$stamp"
   # The demo is a part of the development set.
   [ "$extra" = dev ] && printf '%s' "$wanted" > .venv/.installed-demo
