@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from playwright.async_api import BrowserContext, CDPSession, Error, Page
 
 from renderer.capture.share import Share
-from renderer.cdp import Tasks
+from renderer.cdp import Cdp, Tasks
 from renderer.chromium import priority, processes
 from renderer.chromium.egress import EgressError, present_credentials
 from renderer.chromium.launch import Chromium, LaunchError, kill
@@ -108,6 +108,13 @@ class Lease:
             "Browser.grantPermissions", {"permissions": ["clipboardSanitizedWrite"], "browserContextId": context}
         )
         return context
+
+    async def session(self, page: Page) -> Cdp:
+        """See :class:`renderer.page.TabHost`."""
+        asking = await page.context.new_cdp_session(page)
+        target = await asking.send("Target.getTargetInfo")
+        await asking.detach()
+        return await self.chromium.line.session(str(target["targetInfo"]["targetId"]))
 
     async def control(self, controls: Controls) -> None:
         """Take new controls."""

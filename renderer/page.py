@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from concurrent.futures import Executor
@@ -63,7 +64,7 @@ from renderer.wire.session import Phase
 
 # ---------------------------------------------------------------- limits
 NOTICE_SECONDS = 3.0  # the same notice is said at most this often: a page, or a held key, repeats itself
-WIRING_SECONDS = 10.0  # how long a page may take to answer our first commands
+WIRING_SECONDS = 20.0  # how long a page may take to answer our first commands, before another takes its place
 MAX_RELOADS = 3  # after so many crashes within CRASH_SECONDS the page is given up
 CRASH_SECONDS = 60.0
 CLOSE_SECONDS = 0.05  # see Tab._take
@@ -93,6 +94,10 @@ class TabHost(Protocol):
         """Make an empty page in the session's context."""
         ...
 
+    async def session(self, page: Page) -> Cdp:
+        """Open a session with a page on the browser's own line, which much may pass through."""
+        ...
+
     def closed(self, tab: Tab) -> None:
         """Hear that a tab's page is gone for good."""
 
@@ -117,6 +122,7 @@ class Tab:
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
         self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
+        self._wanted = ""  # where it was last sent
         self._ended = False
         self._take(page)
 
@@ -139,7 +145,16 @@ class Tab:
         self.tasks.start(self._wire(page))
 
     async def _wire(self, page: Page) -> None:
-        cdp: Cdp = Steady(await page.context.new_cdp_session(page))
+        try:
+            async with asyncio.timeout(WIRING_SECONDS):
+                await self._connect(page)
+        except (Error, TimeoutError) as problem:
+            await asyncio.sleep(CLOSE_SECONDS)  # it may be on its way out, alone or with its browser; what waits here ends then
+            log.warning("page.unwired", extra={"page": self.name, "error": str(problem).partition("\n")[0]})
+            self._page_crashed(page)
+
+    async def _connect(self, page: Page) -> None:
+        cdp: Cdp = Steady(await self.host.session(page))
         pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.share)
         dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy, pump.picture)
         await self.observer.start(cdp)
@@ -149,11 +164,6 @@ class Tab:
         await pump.start()
         self.dispatcher, self.pump = dispatcher, pump
         self._wired.set()
-
-    async def ready(self) -> None:
-        """Wait until the page answers commands. Raises TimeoutError."""
-        async with asyncio.timeout(WIRING_SECONDS):
-            await self._wired.wait()
 
     # ------------------------------------------------------------ viewers
 
@@ -302,8 +312,9 @@ class Tab:
         return not self.observer.url
 
     async def navigate(self, url: str) -> None:
-        """Go to an address (checked by the caller to be on an app's origin)."""
-        await self.ready()
+        """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands."""
+        self._wanted = url
+        await self._wired.wait()
         await self.observer.cdp.send("Page.navigate", {"url": url})
 
     # ------------------------------------------------------------ signs of life
@@ -401,8 +412,12 @@ class Tab:
         if self.viewer is not None:
             self.viewer.close(CloseCode.PAGE_CLOSED)
             self.detach(self.viewer)
-        await self.ready()
-        if not await close_page(self.page, self.observer.cdp):
+        if not self._wired.is_set():
+            with contextlib.suppress(Error, TimeoutError):
+                async with asyncio.timeout(WIRING_SECONDS):
+                    await self.page.close()
+            self._page_closed(self.page)
+        elif not await close_page(self.page, self.observer.cdp):
             self._page_closed(self.page)
 
     def end(self, code: CloseCode) -> None:
@@ -438,7 +453,7 @@ class Tab:
 
     async def _recover(self, crashed: Page) -> None:
         """Put a fresh page in the crashed one's place, at the same address, for the same viewer."""
-        url, viewer = self._restart or self.observer.url, self.viewer
+        url, viewer = self._restart or self.observer.url or self._wanted, self.viewer
         self._restart = ""
         mac = self.dispatcher.mac if self.dispatcher is not None else False
         try:

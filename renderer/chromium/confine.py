@@ -62,10 +62,14 @@ class Confinement:
     walls: Walls
     covered: tuple[Path, ...] = ()
 
-    def wrap(self, executable: Path, arguments: Sequence[str], home: Path) -> tuple[Path, list[str]]:
-        """Return program and arguments that start Chromium behind the walls, with the resource limits that every process of it inherits."""
+    def wrap(self, executable: Path, arguments: Sequence[str], home: Path, through: Sequence[str] = ()) -> tuple[Path, list[str]]:
+        """Return program and arguments that start Chromium behind the walls, with the resource limits that every process of it inherits.
+
+        ``through``: a command that starts it in its turn, given as arguments after its own.
+        """
+        start = [*through, str(executable), *arguments]
         if self.walls is Walls.NONE:
-            return executable, list(arguments)
+            return Path(start[0]), start[1:]
         program = executable.parent if any(executable.is_relative_to(path) for path in self.covered) else None
         command = ["prlimit", "--core=0", f"--nproc={THREADS}", f"--nofile={OPEN_FILES}", "--"]
         # The rights that laid the covers end here, for good.
@@ -73,7 +77,7 @@ class Confinement:
         namespaces = [*_USER, *(_PROCESSES if self.walls is Walls.PROCESSES else ())]
         covers = "\n".join(map(str, self.covered))
         script = ["/bin/sh", "-c", _SCRIPT, "chromium", str(home), str(program or ""), covers]
-        return Path(shutil.which("unshare") or "unshare"), [*namespaces, "--", *script, *command, str(executable), *arguments]
+        return Path(shutil.which("unshare") or "unshare"), [*namespaces, "--", *script, *command, *start]
 
 
 async def probe(executable: Path, runtime_dir: Path, hide: Sequence[Path] = ()) -> Confinement:

@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Error, Playwright, async_playwright
 from renderer.chromium import cgroups, processes
 from renderer.chromium.confine import Confinement, Walls
 from renderer.chromium.flags import Proxy, command_line
+from renderer.chromium.line import Line, starter
 from renderer.watch import Limits
 
 # ---------------------------------------------------------------- limits
@@ -50,6 +51,7 @@ class Chromium:
     """A running browser and what must be cleaned up after it. ``pid`` leads its process group; where it ends, everything of the browser does."""
 
     browser: Browser
+    line: Line
     pid: int
     home: Path
     proxy: Proxy | None
@@ -156,7 +158,10 @@ class Engine:
         if driver is None:
             raise LaunchError("the driver does not run")
         home = private_directory(self.runtime_dir)
-        program, arguments = self.confinement.wrap(self.executable, command_line(home / "profile", proxy), home)
+        line = Line(home)
+        program, arguments = self.confinement.wrap(
+            self.executable, command_line(home / "profile", proxy), home, through=starter(home)
+        )
         try:
             browser = await driver.chromium.launch(
                 executable_path=program,
@@ -170,7 +175,9 @@ class Engine:
                 downloads_path=home / "downloads",  # Chromium writes nowhere else
                 env=environment(home),
             )
-        except Error as problem:
+            await line.start()
+        except (Error, TimeoutError) as problem:
+            line.close()
             shutil.rmtree(home, ignore_errors=True)
             said = str(problem)
             if any(sign in said for sign in _NO_SANDBOX_SIGNS):
@@ -179,9 +186,10 @@ class Engine:
         pid = self._leader(home)
         if pid is None or not browser.is_connected():
             await _close(browser)
+            line.close()
             shutil.rmtree(home, ignore_errors=True)
             raise LaunchError("Chromium ended while it started")
-        return Chromium(browser, pid, home, proxy, await asyncio.to_thread(self._group, home, pid))
+        return Chromium(browser, line, pid, home, proxy, await asyncio.to_thread(self._group, home, pid))
 
     def _group(self, home: Path, pid: int) -> Path | None:
         """Put a browser into a control group of its own. What it took before counts for the node."""
@@ -205,6 +213,7 @@ class Engine:
         """End a Chromium for certain: ask, then kill its process group; then remove its directory."""
         if self._playwright is not None:
             await _close(chromium.browser)
+        chromium.line.close()
         if kill_group(chromium.pid):
             log.info("chromium.killed", extra={"pid": chromium.pid})
             await asyncio.sleep(0.05)

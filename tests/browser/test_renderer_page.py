@@ -19,6 +19,7 @@ import pytest_asyncio
 from renderer.capture.pace import MOST_IN_FLIGHT
 from renderer.wire import messages as m
 from renderer.wire.control import LeaseState
+from tests.support import clumsy_node
 from tests.support.renderer import (
     ORIGIN,
     OTHER,
@@ -514,3 +515,17 @@ async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
         seen = len(viewer.messages)
         await viewer.message(m.Frame, lambda f: f.whole, after=seen - 1)
         await viewer.colour(50, 50, (0, 255, 255))
+
+
+async def test_a_page_that_does_not_answer_at_first_is_replaced_and_goes_where_it_was_sent(gateway: Gateway) -> None:
+    """It stayed empty for ever."""
+    runtime_dir = open_to_all(new_runtime_dir())
+    gateway.html("/wanted", "<title>wanted</title>here")
+    async with node_process(runtime_dir, "--warm", "0", module=clumsy_node.MODULE) as node, node.control() as control:
+        report = await start_lease(control, "lease-c", gateway.egress("lease-c"))
+        assert report.state is LeaseState.STARTED, node.logs
+        async with node.viewer("lease-c", "/wanted") as viewer:
+            await viewer.message(m.Title, lambda x: x.text == "wanted")
+            await viewer.until(lambda v: v.frames)
+        assert [line for line in node.logs if line["event"] == "page.unwired"]
+    shutil.rmtree(runtime_dir.parent)

@@ -32,7 +32,7 @@ class FakeEngine:
 
     async def launch(self, proxy: Proxy | None) -> Chromium:
         self.started.set()
-        chromium = Chromium(cast("Any", FakeBrowser()), 1, Path("/nowhere"), proxy)
+        chromium = Chromium(cast("Any", FakeBrowser()), cast("Any", None), 1, Path("/nowhere"), proxy)
         self.alive.add(chromium)
         await asyncio.sleep(0.01)
         return chromium

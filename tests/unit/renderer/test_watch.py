@@ -159,7 +159,7 @@ async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest
         ended.append(code)
         over.set()
 
-    chromium = Chromium(cast("Any", Browser()), 0, tmp_path, None)
+    chromium = Chromium(cast("Any", Browser()), cast("Any", None), 0, tmp_path, None)
     nothing = cast("Any", None)
     lease = Lease("l", chromium, Controls.of({}), nothing, nothing, nothing, note)
     await lease.look(Census({}))
