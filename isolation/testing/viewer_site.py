@@ -160,6 +160,13 @@ class ViewerSite:
         elif self.grant is None:
             response = PlainTextResponse("the app itself")
         else:
-            view = ViewerView(self.grant, "bob@contoso.example", self.reasons, self.origins, clear_site_data=self.clear_site_data)
+            view = ViewerView(
+                self.grant,
+                "bob@contoso.example",
+                self.reasons,
+                self.origins,
+                opening=request.method == "GET",
+                clear_site_data=self.clear_site_data,
+            )
             response = self.viewer.page(view)
         await (response or PlainTextResponse("not found", 404))(scope, receive, send)

@@ -114,6 +114,12 @@ messages = st.one_of(
     st.builds(m.Auth, numbers, origins, texts),
     st.builds(m.Editing, st.sampled_from(m.EditingMode), places, places, st.just(9), st.just(9)),
     st.builds(m.Permission, st.sampled_from(m.PermissionKind)),
+    st.builds(m.Opened, st.sampled_from(["p", "isolation-page", "x" * 64]), origins, paths),
+    st.builds(m.External, st.sampled_from(["mailto:a@b.example", "tel:+1", "javascript:hacked=1", "https://evil.example/", "mailto:?body=\"><script>"])),
+    st.builds(m.Fullscreen, st.booleans()),
+    st.builds(m.Found, st.integers(0, 9), st.integers(0, 9)),
+    st.builds(m.FileAsk, numbers, st.booleans(), texts),
+    st.builds(m.Download, numbers, st.sampled_from(m.DownloadKind), texts.filter(bool), st.integers(0, 2**40)),
 ).map(encode)  # fmt: skip
 GARBAGE = [part for seed in seeds("renderer") for part in seed[1:].split(MARK)]
 lies = st.builds(

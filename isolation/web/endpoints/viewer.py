@@ -56,8 +56,8 @@ class ViewerView:
     person: str
     reasons: Sequence[str]
     origins: Sequence[str]
+    opening: bool
     clear_site_data: bool = False
-    opening: bool = True
 
 
 class ViewerEndpoints:
