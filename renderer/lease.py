@@ -109,12 +109,9 @@ class Lease:
         )
         return context
 
-    async def session(self, page: Page) -> Cdp:
+    async def session(self, target: str) -> Cdp:
         """See :class:`renderer.page.TabHost`."""
-        asking = await page.context.new_cdp_session(page)
-        target = await asking.send("Target.getTargetInfo")
-        await asking.detach()
-        return await self.chromium.line.session(str(target["targetInfo"]["targetId"]))
+        return await self.chromium.line.session(target)
 
     async def control(self, controls: Controls) -> None:
         """Take new controls."""

@@ -94,8 +94,8 @@ class TabHost(Protocol):
         """Make an empty page in the session's context."""
         ...
 
-    async def session(self, page: Page) -> Cdp:
-        """Open a session with a page on the browser's own line, which much may pass through."""
+    async def session(self, target: str) -> Cdp:
+        """Open a session with a page (Chromium's name of it) on the browser's own line, which much may pass through."""
         ...
 
     def closed(self, tab: Tab) -> None:
@@ -154,9 +154,13 @@ class Tab:
             self._page_crashed(page)
 
     async def _connect(self, page: Page) -> None:
-        cdp: Cdp = Steady(await self.host.session(page))
-        pump = FramePump(cdp, self.tasks, self.host.workers, self.host.encoders, self.host.share)
-        dispatcher = Dispatcher(cdp, self.tasks, self._insert, self._copy, pump.picture)
+        cdp: Cdp = Steady(await page.context.new_cdp_session(page))
+        # What Playwright hears and does of the same page (dialogs, navigations) keeps its order with the one; pictures and input, which are most
+        # of all that is said, need none with it.
+        target = await cdp.send("Target.getTargetInfo")
+        direct: Cdp = Steady(await self.host.session(str(target["targetInfo"]["targetId"])))
+        pump = FramePump(direct, self.tasks, self.host.workers, self.host.encoders, self.host.share)
+        dispatcher = Dispatcher(direct, self.tasks, self._insert, self._copy, pump.picture)
         await self.observer.start(cdp)
         await self.desk.listen(cdp)
         await dispatcher.start()

@@ -32,6 +32,7 @@ MIN_INTERVAL_TOUCHED = 1 / 60  # while the person scrolls, drags or types: what 
 MAX_UNTAKEN = (
     0.1  # seconds, after which a frame is acknowledged that is not taken: the viewer has no room, and should get a newer one then
 )
+UNTAKEN_TIMES = 2  # that twice as long is waited after the next such frame: a busy machine must not draw what nobody takes
 EXPECT_SECONDS = 0.15  # how long a picture that must come may take: several frames of a slow page. Then twice as long, and so on:
 EXPECT_TIMES = 6  # a busy machine takes longer, and starting anew throws away what is under way. After 9 s the page has hung
 PROMPT_SECONDS = 0.3  # after input, a picture is likely its answer
@@ -66,6 +67,7 @@ class FramePump:
         self._newest: _Picture | None = None
         self._last: _Picture | None = None  # that was taken
         self._unacknowledged: object = None
+        self._untaken = 0  # frames in a row
         self._taking: asyncio.Event = asyncio.Event()
         self._surface: Surface | None = None
         self._repeat = False
@@ -204,12 +206,19 @@ class FramePump:
             return
         self._newest = picture
         self._wake.set()
-        asyncio.get_running_loop().call_later(MAX_UNTAKEN, self._acknowledge, self._unacknowledged)
+        patience = MAX_UNTAKEN * 2 ** min(self._untaken, UNTAKEN_TIMES)
+        asyncio.get_running_loop().call_later(patience, self._leave, self._unacknowledged)
 
-    def _acknowledge(self, session: object = None) -> None:
-        """Let Chromium send another frame. ``session``: only if this one still waits for it."""
+    def _leave(self, session: object) -> None:
+        """Let Chromium send a newer frame in place of one that nobody took."""
+        if self._unacknowledged == session and session is not None:
+            self._untaken += 1
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Let Chromium send another frame."""
         waiting = self._unacknowledged
-        if waiting is not None and session in {None, waiting}:
+        if waiting is not None:
             self._unacknowledged = None
             self._tasks.start(self._send_acknowledgement(waiting))
 
@@ -266,6 +275,7 @@ class FramePump:
         self._newest, self._repeat, self._anew = None, False, False
         if picture is not None:
             self._last = picture
+            self._untaken = 0
             self._acknowledge()
             self._taking.set()
         try:

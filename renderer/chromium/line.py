@@ -12,6 +12,7 @@ end is lost, whoever it was, the line is shut as a whole: Chromium ends when its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
@@ -28,7 +29,9 @@ from renderer.cdp import Event
 # ---------------------------------------------------------------- limits
 MAX_MESSAGE = 128 * 1024 * 1024  # bytes; the largest real one is a picture's file, 16 MB in base64
 READ_BYTES = 1024 * 1024
-PIPE_BYTES = 1024 * 1024  # what an ordinary account may ask the kernel for (fs.pipe-max-size)
+# Of the pipe that pictures come through: most of one. The kernel counts an account's pipes (64 MiB by default, fs.pipe-user-pages-soft), and
+# gives it narrow ones beyond that: so the others, whose messages are small, keep what they are made with.
+PIPE_BYTES = 512 * 1024
 MAX_BEHIND = 16 * 1024 * 1024  # bytes one end has not taken yet, beyond which the other is not read
 ANSWER_SECONDS = 30.0  # for the first answer of a browser that has just started
 # Number of our one command that goes the way of the driver's; those count up from 1, and Chromium takes 31 bits.
@@ -66,6 +69,8 @@ class Line:
             os.mkfifo(path, 0o600)
         # Opened for both directions, so that nobody waits for anybody.
         to_browser, from_browser, to_driver, from_driver = (os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in self._paths)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(from_browser, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._to_browser, self._to_driver = _Writer(self._loop, to_browser), _Writer(self._loop, to_driver)
         self._readers = [
             _Reader(self._loop, self._paths[1], from_browser, self._said_by_browser, self.close, lambda: self._to_driver.behind),
@@ -246,7 +251,6 @@ class _Reader:
         self._held = 0
         self._joined = False
         self._paused = False
-        _widen(descriptor)
         loop.add_reader(descriptor, self._ready)
 
     def _ready(self) -> None:
@@ -307,7 +311,6 @@ class _Writer:
         self._waiting: deque[bytes] = deque()
         self.behind = 0  # bytes
         self.caught_up: Callable[[], None] = lambda: None
-        _widen(descriptor)
 
     def write(self, data: bytes) -> None:
         if self._descriptor < 0:
@@ -344,11 +347,3 @@ class _Writer:
             os.close(self._descriptor)
             self._descriptor = -1
             self._waiting.clear()
-
-
-def _widen(descriptor: int) -> None:
-    """Let a pipe hold a whole picture, where the kernel allows it (it limits what one account may have of them)."""
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except OSError:
-        log.debug("pipe.narrow")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from playwright.async_api import Error
 
@@ -20,11 +19,11 @@ class ClumsyLease(renderer.lease.Lease):
 
     _refused = False
 
-    async def session(self, page: Any) -> Cdp:
+    async def session(self, target: str) -> Cdp:
         if not self._refused:
             self._refused = True
             raise Error("Protocol error (Target.attachToTarget): No target with given id found")
-        return await super().session(page)
+        return await super().session(target)
 
 
 def main() -> int:

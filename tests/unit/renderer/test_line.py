@@ -274,7 +274,7 @@ import fcntl, os, sys
 ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 20) for end in sys.argv[1:3]]
 os.dup2(ends[0], 3)
 os.dup2(ends[1], 4)
-os.closerange(5, 100)
+os.closerange(5, 10_000)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
