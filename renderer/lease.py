@@ -20,6 +20,7 @@ from renderer.chromium.screens import Screens
 from renderer.input.validate import Controls
 from renderer.location import split_address
 from renderer.page import Tab
+from renderer.transfer.clipboard import Changes
 from renderer.transfer.downloads import Downloads
 from renderer.transfer.store import Store
 from renderer.viewer import Viewer
@@ -56,7 +57,7 @@ class Lease:
         self.workers, self.encoders, self.share = workers, encoders, share
         self.screens = Screens()
         self.store = Store(chromium.home)
-        self.clipboard = ""
+        self.clipboard = Changes()
         self.tabs: dict[str, Tab] = {}
         self.last_seen = time.monotonic()  # when a viewer or a router last showed interest
         self.over = False

@@ -124,7 +124,7 @@ class Observer:
         if "parentId" in frame or not isinstance(frame.get("id"), str):
             return
         self._main_frame = frame["id"]
-        self.sign_in.navigated()
+        self.sign_in.navigated(str(frame.get("url", "")))
         self.keyboard = self._menu = None
         if self._select is not None:
             self._close_select(self._select[0].id)

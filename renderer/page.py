@@ -20,6 +20,7 @@ from renderer.find import Finder
 from renderer.input.dispatch import Dispatcher
 from renderer.input.validate import Controls, Verdict
 from renderer.observe import Observer
+from renderer.transfer.clipboard import Changes
 from renderer.transfer.desk import Desk, Message
 from renderer.transfer.store import Store
 from renderer.viewer import Viewer
@@ -88,7 +89,7 @@ class TabHost(Protocol):
     share: Share
     screens: Screens
     store: Store
-    clipboard: str  # the number of the last change of the session's clipboard that was looked at
+    clipboard: Changes
 
     async def new_page(self) -> Page:
         """Make an empty page in the session's context."""

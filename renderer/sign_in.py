@@ -41,6 +41,8 @@ class SignIn:
         self._open: tuple[Auth, Frame, str] | None = None
         self._arrived = asyncio.Event()  # the 401 page of the open question is shown
         self._arrived.set()
+        self._shown = ""  # the page's address,
+        self._asked = ""  # and that of the last question about the page itself
         self._tried: asyncio.Event | None = None
         page.on("response", self._answered)
 
@@ -49,11 +51,12 @@ class SignIn:
         """Return the open question."""
         return None if self._open is None else self._open[0]
 
-    def navigated(self) -> None:
-        """Hear that the page shows something new: a question about what is gone is taken back."""
-        if not self._arrived.is_set():
+    def navigated(self, url: str) -> None:
+        """Hear what the page shows now: a question about what is gone is taken back."""
+        self._shown = _bare(url)
+        if self._shown == self._asked:
             self._arrived.set()
-        elif self._open is not None:
+        elif self._arrived.is_set():
             self._close()
 
     async def answer(self, reply: AuthReply) -> None:
@@ -67,6 +70,7 @@ class SignIn:
                 async with asyncio.timeout(ARRIVAL_SECONDS):
                     await self._arrived.wait()  # earlier, the page before it would be loaded again
             except TimeoutError:
+                log.warning("sign_in.no_page")
                 return
             await self._try(question.origin, frame, url, reply)
 
@@ -84,15 +88,23 @@ class SignIn:
             self._tried.set()
         challenge = response.headers.get("www-authenticate", "") if response.status == 401 else ""
         origin, _ = split_address(response.url)
-        if not origin or not _SCHEME.search(challenge) or not self._admit():
+        frame = response.frame
+        if not origin or not _SCHEME.search(challenge):
+            if self._open is not None and self._open[1:] == (frame, response.url):
+                self._close()  # it asks no more
+            return
+        if not self._admit():
             return
         self._close()
         realm = _REALM.search(challenge)
         told = re.sub(r"\\(.)", r"\1", realm[1]) if realm is not None else ""
-        frame = response.frame
         self._open = (Auth(self._number(), origin, clean(told, MAX_LABEL)), frame, response.url)
-        if frame.parent_frame is None:
+        self._asked = _bare(response.url) if frame.parent_frame is None else ""
+        # Playwright may tell of the server's answer after the page has come.
+        if self._asked not in {"", self._shown}:
             self._arrived.clear()
+        else:
+            self._arrived.set()
         self._send(self._open[0])
 
     async def _try(self, origin: str, frame: Frame, url: str, reply: AuthReply) -> None:
@@ -144,3 +156,7 @@ class SignIn:
             except Error:
                 log.debug("sign_in.same_process")
         return await self._page.context.new_cdp_session(self._page)
+
+
+def _bare(url: str) -> str:
+    return url.partition("#")[0]

@@ -18,6 +18,7 @@ from renderer.wire.blobs import MAX_IMAGE
 from renderer.wire.codec import MAX_CLIPBOARD
 
 # ---------------------------------------------------------------- limits
+HEARD_SECONDS = 2.0  # within which all pages of a session hear of one change
 READ_SECONDS = 5.0  # Chromium needs some tens of milliseconds to encode a large picture
 
 _LISTEN = """([mostText, mostBytes]) => { globalThis.found = new Promise(resolve => {
@@ -36,6 +37,24 @@ _LISTEN = """([mostText, mostBytes]) => { globalThis.found = new Promise(resolve
     resolve({ text: text.length > mostText ? '' : text, fits: text.length <= mostText && !(file && png === ''), png: btoa(png) });
   }, { once: true });
 }); }"""
+
+
+class Changes:
+    """The changes of one session's clipboard, as its pages hear of them.
+
+    Every page of a session hears of one change, by its number, and Chromium for Linux says so too when text is only selected: with the number of
+    the last real change.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._since = 0.0
+
+    def news(self, number: str, now: float) -> bool:
+        """Say whether a page that hears of a change hears of a new one."""
+        if number != self._last:
+            self._last, self._since = number, now
+        return now - self._since < HEARD_SECONDS
 
 
 class Found:

@@ -38,6 +38,7 @@ class Desk:
         self._numbers = 0
         self._tasks = Tasks("transfers")
         self._copying = False
+        self._change = ""  # the last change of the clipboard that was looked at
         self.text_copied = 0.0  # when a copy event last brought text
         self.outgoing = Outgoing(store, tab.send, self._number, self._tasks)
         self.incoming = Incoming(store, lambda: tab.host.controls, tab.send, self._number, self._tasks)
@@ -150,10 +151,11 @@ class Desk:
 
     def clipboard_changed(self, change: str) -> None:
         """Look at the session's clipboard: a frame says that it has changed. ``change``: Chromium's number of it."""
-        # Every frame hears of it, and selecting text is said to be one as well: then the number is one we know.
-        if change == self._tab.host.clipboard or time.monotonic() - self._tab.last_input >= COPY_SECONDS:
+        now = time.monotonic()
+        news = self._tab.host.clipboard.news(change, now)
+        if not news or change == self._change or now - self._tab.last_input >= COPY_SECONDS:
             return
-        self._tab.host.clipboard = change
+        self._change = change
         if not self._copying:
             self._copying = True
             self._tasks.start(self._copied())
@@ -161,8 +163,8 @@ class Desk:
     async def _copied(self) -> None:
         try:
             seen = ""
-            while seen != self._tab.host.clipboard:  # it may change again while it is read
-                seen, began = self._tab.host.clipboard, time.monotonic()
+            while seen != self._change:  # it may change again while it is read
+                seen, began = self._change, time.monotonic()
                 await asyncio.sleep(SETTLE_SECONDS)
                 if self.text_copied > began - 1.0:
                     continue  # the copy event brought it

@@ -17,6 +17,7 @@ from playwright.async_api import Download
 
 from isolation.policy.controls import Clipboard, Controls, Transfer
 from isolation.testing.viewer_site import ViewerSite
+from renderer.transfer.clipboard import HEARD_SECONDS
 from renderer.wire.controls import ClipboardKind, FileKind
 from tests.support.isolated import Isolation, Seat, isolation, sit, wait  # noqa: F401 - fixtures
 from tests.support.renderer import OTHER
@@ -360,6 +361,7 @@ async def test_only_what_is_copied_is_announced(site: ViewerSite, sit: Any) -> N
         await first.page.keyboard.press("Control+c")
         offered = "document.querySelector('textarea.copied')?.value"
         await first.true(f"{offered} === 'copied here'")
+        await first.page.wait_for_timeout(1000 * HEARD_SECONDS + 500)  # within that it is one and the same change
         async with sit(body) as second:
             await second.page.evaluate(
                 f"""() => {{ window.offers = new Set(); new MutationObserver(() => offers.add({offered}))

@@ -94,6 +94,14 @@ def frames(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+def _said(message: m.FromRenderer) -> bytes:
+    """Return what the wire can carry; b"": not this. What it cannot is in the garbage below."""
+    try:
+        return encode(message)
+    except WireError:
+        return b""
+
+
 messages = st.one_of(
     st.builds(m.Title, texts),
     st.builds(m.Icon, st.just("")),
@@ -115,12 +123,12 @@ messages = st.one_of(
     st.builds(m.Editing, st.sampled_from(m.EditingMode), places, places, st.just(9), st.just(9)),
     st.builds(m.Permission, st.sampled_from(m.PermissionKind)),
     st.builds(m.Opened, st.sampled_from(["p", "isolation-page", "x" * 64]), origins, paths),
-    st.builds(m.External, st.sampled_from(["mailto:a@b.example", "tel:+1", "javascript:hacked=1", "https://evil.example/", "mailto:?body=\"><script>"])),
+    st.builds(m.External, st.sampled_from(["mailto:a@b.example", "tel:+1", "mailto:?body=%22%3E%3Cscript%3E"])),
     st.builds(m.Fullscreen, st.booleans()),
     st.builds(m.Found, st.integers(0, 9), st.integers(0, 9)),
     st.builds(m.FileAsk, numbers, st.booleans(), texts),
     st.builds(m.Download, numbers, st.sampled_from(m.DownloadKind), texts.filter(bool), st.integers(0, 2**40)),
-).map(encode)  # fmt: skip
+).map(_said).filter(bool)  # fmt: skip
 GARBAGE = [part for seed in seeds("renderer") for part in seed[1:].split(MARK)]
 lies = st.builds(
     lambda said, last: [*said, *last],

@@ -15,6 +15,7 @@ import pytest
 from renderer.cdp import Tasks
 from renderer.input.validate import Controls
 from renderer.transfer import store as storing
+from renderer.transfer.clipboard import HEARD_SECONDS, Changes
 from renderer.transfer.incoming import Incoming
 from renderer.transfer.outgoing import MAX_OFFERS, Outgoing
 from renderer.transfer.pictures import picture
@@ -242,3 +243,12 @@ def test_what_is_no_picture_or_too_large_a_one_is_none() -> None:
     huge = good[:16] + struct.pack(">II", 8192, 8192) + good[24:]
     for data in (b"", b"GIF89a", good[:-1], good[:40] + b"\0" * 20 + good[-12:], huge):
         assert picture(data) is None
+
+
+def test_a_change_of_the_clipboard_is_news_once_for_each_page_and_a_selection_never() -> None:
+    changes = Changes()
+    assert changes.news("1", 10.0)
+    assert changes.news("1", 10.5)  # another page of the session hears of it
+    assert not changes.news("1", 10.0 + HEARD_SECONDS)  # somebody selects text
+    assert changes.news("2", 20.0)
+    assert not changes.news("2", 30.0)
