@@ -19,7 +19,7 @@ from renderer.wire.codec import MAX_CLIPBOARD
 
 # ---------------------------------------------------------------- limits
 HEARD_SECONDS = 2.0  # within which all pages of a session hear of one change
-READ_SECONDS = 5.0  # Chromium needs some tens of milliseconds to encode a large picture
+READ_SECONDS = 4.0  # Chromium needs some tens of milliseconds to encode a large picture
 
 _LISTEN = """([mostText, mostBytes]) => { globalThis.found = new Promise(resolve => {
   const place = document.createElement('textarea');

@@ -169,6 +169,8 @@ class Desk:
                 if self.text_copied > began - 1.0:
                     continue  # the copy event brought it
                 found = await read_clipboard(self._tab.host.new_page)
+                if found is None:  # a busy machine: once more
+                    found = await read_clipboard(self._tab.host.new_page)
                 if found is not None and found.png:
                     await self.copy_picture(found.png)
                 elif found is not None and (found.text or not found.fits):
