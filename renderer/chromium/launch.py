@@ -176,6 +176,9 @@ class Engine:
                 env=environment(home),
             )
             await line.start()
+        except asyncio.CancelledError:
+            line.close()  # Chromium, if it runs by now, ends with it
+            raise
         except (Error, TimeoutError) as problem:
             line.close()
             shutil.rmtree(home, ignore_errors=True)
