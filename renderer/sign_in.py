@@ -8,6 +8,7 @@ the credentials for the session, as browsers do. They are written down nowhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from renderer.world import clean
 
 # ---------------------------------------------------------------- limits
 ARRIVAL_SECONDS = 5.0  # from a server's refusal to its page being shown
+RELOAD_SECONDS = 0.2  # from our reload to its request; doubled each time, for a slow machine is no reason to begin anew
 TRY_SECONDS = 15.0  # how long requests are intercepted at most while an answer is awaited
 
 _SCHEME = re.compile(r"(?:^|[\n,])\s*(?:basic|digest)\s", re.IGNORECASE)
@@ -43,7 +45,7 @@ class SignIn:
         self._arrived.set()
         self._shown = ""  # the page's address,
         self._asked = ""  # and that of the last question about the page itself
-        self._tried: asyncio.Event | None = None
+        self._tried: tuple[Frame, asyncio.Event] | None = None  # who is tried again, and whether it was answered
         page.on("response", self._answered)
 
     @property
@@ -84,11 +86,11 @@ class SignIn:
     def _answered(self, response: Response) -> None:
         if not response.request.is_navigation_request():
             return
-        if self._tried is not None:
-            self._tried.set()
+        frame = response.frame
+        if self._tried is not None and self._tried[0] == frame:
+            self._tried[1].set()
         challenge = response.headers.get("www-authenticate", "") if response.status == 401 else ""
         origin, _ = split_address(response.url)
-        frame = response.frame
         if not origin or not _SCHEME.search(challenge):
             if self._open is not None and self._open[1:] == (frame, response.url):
                 self._close()  # it asks no more
@@ -110,9 +112,13 @@ class SignIn:
     async def _try(self, origin: str, frame: Frame, url: str, reply: AuthReply) -> None:
         cdp = await self._session(frame)
         told = False
-        tried = self._tried = asyncio.Event()
+        begun = asyncio.Event()  # a page's request is under way
+        tried = asyncio.Event()
+        self._tried = (frame, tried)
 
         def paused(event: Event) -> None:
+            if event.get("resourceType") == "Document":
+                begun.set()
             self._tasks.start(cdp.send("Fetch.continueRequest", {"requestId": event["requestId"]}))
 
         def challenged(event: Event) -> None:
@@ -133,20 +139,35 @@ class SignIn:
             await cdp.send("Fetch.enable", {"handleAuthRequests": True, "patterns": [{"urlPattern": origin + "/*"}]})
             async with asyncio.timeout(TRY_SECONDS):
                 if frame.parent_frame is None:
-                    await cdp.send("Page.reload", {})
+                    await self._reload(cdp, begun)
                 else:
                     self._tasks.start(frame.goto(url, wait_until="commit"))
                 await tried.wait()
         except TimeoutError:
             log.info("sign_in.unanswered")
         finally:
-            if self._tried is tried:
+            if self._tried == (frame, tried):
                 self._tried = None
             try:
                 await cdp.send("Fetch.disable")
                 await cdp.detach()
             except Error:
                 log.debug("sign_in.gone")
+
+    @staticmethod
+    async def _reload(cdp: Cdp, begun: asyncio.Event) -> None:
+        """Load the page again. Chromium refuses a reload that comes while the answer before it is being made the page."""
+        patience = RELOAD_SECONDS
+        while True:
+            with contextlib.suppress(Error):
+                await cdp.send("Page.reload", {})
+            try:
+                async with asyncio.timeout(patience):
+                    await begun.wait()
+                return
+            except TimeoutError:
+                log.debug("sign_in.reload_refused")
+                patience *= 2
 
     async def _session(self, frame: Frame) -> Cdp:
         """Return a session of its own with the process that shows a frame."""
