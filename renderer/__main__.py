@@ -163,6 +163,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     from renderer.chromium import cgroups
     from renderer.chromium.confine import probe
     from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
+    from renderer.chromium.pool import last_gateway
     from renderer.chromium.sandbox import check_sandbox
     from renderer.watch import MIB, Limits
 
@@ -196,7 +197,8 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     server: NodeServer | None = None
     try:
         engine.confinement, _ = await asyncio.gather(probe(chromium, runtime_dir, options.hide), engine.start())
-        version = await check_sandbox(engine)
+        first = await check_sandbox(engine, last_gateway(runtime_dir))
+        version = first.version
         await loading
         from renderer.node import Node
         from renderer.server import NodeServer
@@ -211,7 +213,7 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
             limits=limits,
             floor=options.free_memory * MIB,
         )
-        node.start()
+        node.start(first)
         server = NodeServer(node, token)
         bound = await server.start(host.strip("[]") or "127.0.0.1", int(port))
         sys.stdout.write(json.dumps({"port": bound, "chromium": version}) + "\n")

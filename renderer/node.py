@@ -14,7 +14,7 @@ from pathlib import Path
 from renderer.capture.share import FairShare
 from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
-from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, children
+from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError, children
 from renderer.chromium.pool import Pool
 from renderer.chromium.processes import available_memory, take_census
 from renderer.input.validate import Controls
@@ -81,12 +81,13 @@ class Node:
         self._pool = Pool(engine, warm, self._changed, self._may_warm)
         self._stopping = False
 
-    def start(self) -> None:
-        """Begin to look after leases, and become the parent of what Chromium leaves behind."""
+    def start(self, first: Chromium) -> None:
+        """Begin to look after leases, and become the parent of what Chromium leaves behind. ``first``: a browser that is nobody's yet."""
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._engine.lost = self._driver_lost
         self._tasks.start(self._tend())
         self._tasks.start(self._watch())
+        self._pool.adopt(first)
 
     def _driver_lost(self) -> None:
         self._pool.lose()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import select
 import shutil
 import signal
 import time
@@ -149,10 +150,26 @@ class Engine:
 
     async def launch(self, proxy: Proxy | None) -> Chromium:
         """Start one Chromium, and a new driver when the last one died. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
+        driver = await self._running()
+        try:
+            return await self._launch(driver, proxy)
+        except LaunchError:
+            if await self._running() is driver:
+                raise
+        return await self._launch(self._playwright, proxy)  # its driver died meanwhile, which is no fault of this browser's
+
+    async def _running(self) -> Playwright | None:
+        """Return the driver, a new one when the last died."""
         async with self._starting:
+            # Its browsers' ends may be heard of before the event loop comes to its own.
+            if self._driver is not None:
+                poll = select.poll()
+                poll.register(self._driver, select.POLLIN)
+                if poll.poll(0):
+                    self._driver_ended()
             if self._playwright is None:
                 await self.start()
-        return await self._launch(self._playwright, proxy)
+            return self._playwright
 
     async def _launch(self, driver: Playwright | None, proxy: Proxy | None) -> Chromium:
         if driver is None:

@@ -38,11 +38,12 @@ ANSWER_SECONDS = 30.0  # for the first answer of a browser that has just started
 OWN_NUMBER = 0x7000_0000
 
 _NAMES = ("to-browser", "from-browser", "to-driver", "from-driver")
-# $1: private directory; then the command. The driver gives its program two descriptors: 3 is read from, 4 is written to.
+# $1: private directory; then the command. The driver gives its program two descriptors: 3 is read from, 4 is written to. Its error output
+# is the program's alone: the driver takes the program for alive until that is closed.
 _SCRIPT = """home=$1
 shift
-cat <&3 >"$home/from-driver" 3<&- 4>&- &
-cat <"$home/to-driver" >&4 3<&- 4>&- &
+cat <&3 >"$home/from-driver" 2>/dev/null 3<&- 4>&- &
+cat <"$home/to-driver" >&4 2>/dev/null 3<&- 4>&- &
 exec 3<"$home/to-browser" 4>"$home/from-browser"
 exec "$@"
 """
@@ -67,14 +68,16 @@ class Line:
         self._paths = [home / name for name in _NAMES]
         for path in self._paths:
             os.mkfifo(path, 0o600)
-        # Opened for both directions, so that nobody waits for anybody.
-        to_browser, from_browser, to_driver, from_driver = (os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in self._paths)
+        # What we write to is opened for both directions, so that nobody waits for anybody. A pipe that had no writer yet is not at its end
+        # (pipe(7) has no word on it; Linux's pipe_poll counts writers): so the end is heard even of a Chromium that dies before it says anything.
+        to_browser, to_driver = (os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in self._paths[0::2])
+        from_browser, from_driver = (os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in self._paths[1::2])
         with contextlib.suppress(OSError):
             fcntl.fcntl(from_browser, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._to_browser, self._to_driver = _Writer(self._loop, to_browser), _Writer(self._loop, to_driver)
         self._readers = [
-            _Reader(self._loop, self._paths[1], from_browser, self._said_by_browser, self.close, lambda: self._to_driver.behind),
-            _Reader(self._loop, self._paths[3], from_driver, self._said_by_driver, self.close, lambda: self._to_browser.behind),
+            _Reader(self._loop, from_browser, self._said_by_browser, self.close, lambda: self._to_driver.behind),
+            _Reader(self._loop, from_driver, self._said_by_driver, self.close, lambda: self._to_browser.behind),
         ]
         self._to_browser.caught_up = self._readers[1].resume
         self._to_driver.caught_up = self._readers[0].resume
@@ -239,17 +242,15 @@ class _Reader:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        path: Path,
         descriptor: int,
         take: Callable[[bytes], None],
         lost: Callable[[], None],
         behind: Callable[[], int],
     ) -> None:
-        self._loop, self._path, self._descriptor = loop, path, descriptor
+        self._loop, self._descriptor = loop, descriptor
         self._take, self._lost, self._behind = take, lost, behind
         self._parts: list[bytes] = []
         self._held = 0
-        self._joined = False
         self._paused = False
         loop.add_reader(descriptor, self._ready)
 
@@ -258,8 +259,6 @@ class _Reader:
             data = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
             return
-        if not self._joined:
-            self._join()
         if not data:
             self._lost()
             return
@@ -280,15 +279,6 @@ class _Reader:
         if self._behind() > MAX_BEHIND and self._descriptor >= 0:
             self._paused = True
             self._loop.remove_reader(self._descriptor)
-
-    def _join(self) -> None:
-        """Hold only the reading end from now on: somebody has the other one, and its loss is to be heard."""
-        self._joined = True
-        reading = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
-        self._loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = reading
-        self._loop.add_reader(reading, self._ready)
 
     def resume(self) -> None:
         """Read on: who is written to has caught up."""

@@ -1,17 +1,21 @@
 """Warm browsers: started, and not yet anybody's.
 
 A browser's gateway is fixed at its start, so the pool warms for the gateway that a router named last; a browser that was started for
-another gateway is ended, never handed out. One that waited long is replaced; none is warmed while memory is short.
+another gateway is ended, never handed out. The gateway is written down, so that the first browser of a node that starts again, whose sandbox
+is looked at, can be somebody's at once. One that waited long is replaced; none is warmed while memory is short.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from playwright.async_api import Browser
 
@@ -28,7 +32,20 @@ WARM_LIFE_SECONDS = (
     3600.0  # a browser that waits longer is replaced: it gathers memory, and may be older than Chromium on the disk
 )
 
+_GATEWAY = "gateway.json"
+
 log = logging.getLogger("renderer.pool")
+
+
+def last_gateway(runtime_dir: Path) -> Proxy | None:
+    """Return the gateway that the node's last life served, if that is known."""
+    try:
+        match json.loads((runtime_dir / _GATEWAY).read_bytes()):
+            case {"host": str(host), "port": int(port), "spki": str(spki)}:
+                return Proxy(host, port, spki)
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None
 
 
 class Pool:
@@ -45,6 +62,7 @@ class Pool:
         self._born: dict[Chromium, float] = {}
         self._ready: list[Chromium] = []
         self._proxy: Proxy | None = None
+        self._written: Proxy | None = None
         self._tasks = Tasks("pool")
         self._ending: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
@@ -62,6 +80,19 @@ class Pool:
         self._changed()
         return chromium
 
+    def adopt(self, chromium: Chromium) -> None:
+        """Keep a browser that was started for something else, or end it when none is kept ready."""
+        if self._wanted < 1 or chromium.proxy is None or not self._allowed():
+            self._end(chromium)
+            return
+        self._proxy = chromium.proxy
+        self._keep(chromium)
+
+    def _end(self, chromium: Chromium) -> None:
+        ending = asyncio.ensure_future(self._engine.end(chromium))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
     def prepare(self, proxy: Proxy) -> None:
         """Keep browsers ready for this gateway from now on. A node that starts again is waited for: whoever waits is served first."""
         self._serve(proxy)
@@ -75,13 +106,17 @@ class Pool:
         if proxy != self._proxy:
             self._proxy = proxy
             self._drop(list(self._ready))
+        if proxy != self._written:
+            self._written = proxy
+            try:
+                (self._engine.runtime_dir / _GATEWAY).write_text(json.dumps(asdict(proxy)), encoding="utf-8")
+            except OSError as problem:
+                log.warning("pool.gateway-not-written", extra={"why": str(problem)})  # the next start takes longer, no more
 
     def _drop(self, browsers: list[Chromium]) -> None:
         for chromium in browsers:
             self._ready.remove(chromium)
-            ending = asyncio.ensure_future(self._engine.end(chromium))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._end(chromium)
         if browsers:
             self._changed()
 
@@ -114,10 +149,13 @@ class Pool:
             if self._closed.is_set() or proxy != self._proxy or len(self._ready) >= self._wanted:
                 await self._engine.end(chromium)
                 continue
-            chromium.browser.on("disconnected", partial(self._lost, chromium))
-            self._ready.append(chromium)
-            self._born = {warm: self._born.get(warm, time.monotonic()) for warm in self._ready}
-            self._changed()
+            self._keep(chromium)
+
+    def _keep(self, chromium: Chromium) -> None:
+        chromium.browser.on("disconnected", partial(self._lost, chromium))
+        self._ready.append(chromium)
+        self._born = {warm: self._born.get(warm, time.monotonic()) for warm in self._ready}
+        self._changed()
 
     def _lost(self, chromium: Chromium, _: Browser) -> None:
         if chromium in self._ready:

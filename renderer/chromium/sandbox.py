@@ -8,18 +8,19 @@ from pathlib import Path
 from playwright.async_api import Error
 
 from renderer.chromium import processes
-from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, how_to_allow_sandbox
+from renderer.chromium.flags import Proxy
+from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError, how_to_allow_sandbox
 
 _SECCOMP_FILTER = "2"  # proc_pid_status(5)
 _NAMESPACES = ("user", "pid", "net")
 
 
-async def check_sandbox(engine: Engine) -> str:
-    """Start a browser with a page, look at the page's process, let it end. Returns Chromium's version.
+async def check_sandbox(engine: Engine, proxy: Proxy | None) -> Chromium:
+    """Start a browser with a page and look at the page's process. Returns the browser, with the page gone.
 
     Raises :class:`NoSandboxError`, or :class:`LaunchError` when Chromium does not start at all.
     """
-    chromium = await engine.launch(None)
+    chromium = await engine.launch(proxy)
     try:
         page = await chromium.browser.new_page()
         await page.set_content("<p>sandbox</p>")
@@ -32,11 +33,14 @@ async def check_sandbox(engine: Engine) -> str:
             problem = unsandboxed(pid, beside=str(browser))
             if problem:
                 raise NoSandboxError(f"{how_to_allow_sandbox()} (found: {problem})")
-        return chromium.version
+        await page.context.close()
     except Error as problem:
+        engine.end_soon(chromium)
         raise LaunchError("Chromium ended while its sandbox was looked at") from problem
-    finally:
-        engine.end_soon(chromium)  # people may wait for this node
+    except BaseException:
+        engine.end_soon(chromium)
+        raise
+    return chromium
 
 
 def unsandboxed(pid: int, proc: Path = processes.PROC, *, beside: str = "self") -> str:

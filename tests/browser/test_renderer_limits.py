@@ -249,7 +249,7 @@ async def test_a_node_warms_before_anybody_comes_and_drains(gateway: Gateway) ->
             await control.send(encode_control(Drain()))  # twice is once
             await end_lease(control, "stays")
         assert await asyncio.wait_for(node.process.wait(), PATIENCE) == 0
-    assert [path.name for path in runtime_dir.iterdir()] == ["lock"]
+    assert sorted(path.name for path in runtime_dir.iterdir()) == ["gateway.json", "lock"]
     assert drain(runtime_dir).returncode == 1
     shutil.rmtree(runtime_dir.parent)
 

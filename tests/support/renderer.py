@@ -218,7 +218,7 @@ class NodeProcess:
         return [pid for pid in self.children() if b"--type=renderer" in proc(pid, "cmdline")]
 
     def profiles(self) -> list[str]:
-        return sorted(p.name for p in self.runtime_dir.iterdir() if p.name != "lock")
+        return sorted(p.name for p in self.runtime_dir.iterdir() if p.name not in {"lock", "gateway.json"})
 
 
 def descendants(pid: int) -> list[int]:

@@ -311,3 +311,17 @@ async def test_a_program_started_by_it_speaks_through_it_and_nothing_of_it_stays
         assert line.closed
         if end == "program":
             os.close(our_out)
+
+
+@pytest.mark.parametrize("name", ["from-browser", "from-driver"])
+async def test_an_end_that_is_lost_before_it_said_anything_is_heard_of(name: str, tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    try:
+        await asyncio.sleep(0.05)
+        assert not line.closed  # nobody has come yet: that is no end
+        os.close(os.open(tmp_path / name, os.O_WRONLY | os.O_NONBLOCK))
+        async with asyncio.timeout(PATIENCE):
+            while not line.closed:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    finally:
+        line.close()

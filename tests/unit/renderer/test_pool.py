@@ -10,7 +10,7 @@ import pytest
 
 from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Chromium, Engine
-from renderer.chromium.pool import Pool
+from renderer.chromium.pool import Pool, last_gateway
 
 HERE, THERE = Proxy("127.0.0.1", 1, ""), Proxy("127.0.0.1", 2, "")
 
@@ -27,6 +27,7 @@ class FakeBrowser:
 class FakeEngine:
     """Starts and ends browsers slowly, and knows which live."""
 
+    runtime_dir: Path
     alive: set[Chromium] = field(default_factory=set)
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,16 +61,16 @@ async def filled(pool: Pool, proxy: Proxy, warm: int) -> None:
     await until(lambda: len(pool) == warm)
 
 
-async def test_closing_ends_those_that_are_ready() -> None:
-    engine = FakeEngine()
+async def test_closing_ends_those_that_are_ready(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
     pool = new_pool(engine, 2)
     await filled(pool, HERE, 2)
     await pool.close()
     assert not engine.alive
 
 
-async def test_closing_waits_for_those_on_their_way_out() -> None:
-    engine = FakeEngine()
+async def test_closing_waits_for_those_on_their_way_out(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
     pool = new_pool(engine, 2)
     await filled(pool, HERE, 2)
     pool.empty()
@@ -79,8 +80,8 @@ async def test_closing_waits_for_those_on_their_way_out() -> None:
     assert not engine.alive
 
 
-async def test_closing_ends_the_one_being_started() -> None:
-    engine = FakeEngine()
+async def test_closing_ends_the_one_being_started(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
     pool = new_pool(engine, 1)
     pool._serve(HERE)
     pool.fill()
@@ -91,8 +92,8 @@ async def test_closing_ends_the_one_being_started() -> None:
 
 
 @pytest.mark.parametrize("emptied", [True, False])
-async def test_one_that_is_no_longer_wanted_when_it_has_started_is_ended(emptied: bool) -> None:
-    engine = FakeEngine()
+async def test_one_that_is_no_longer_wanted_when_it_has_started_is_ended(emptied: bool, tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
     pool = new_pool(engine, 1)
     pool._serve(HERE)
     pool.fill()
@@ -105,3 +106,43 @@ async def test_one_that_is_no_longer_wanted_when_it_has_started_is_ended(emptied
     await until(lambda: len(pool) == (0 if emptied else 1))
     await pool.close()
     assert not engine.alive
+
+
+async def test_the_first_browser_of_a_node_that_starts_again_is_somebodys_at_once(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
+    assert last_gateway(tmp_path) is None
+    before = new_pool(engine, 1)
+    before._serve(HERE)
+    await before.close()
+    assert last_gateway(tmp_path) == HERE
+
+    pool = new_pool(engine, 1)
+    first = await engine.launch(last_gateway(tmp_path))
+    pool.adopt(first)
+    assert await pool.take(HERE) is first
+    await pool.close()
+
+
+async def test_a_first_browser_of_another_gateway_is_nobodys(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
+    pool = new_pool(engine, 1)
+    first = await engine.launch(HERE)
+    pool.adopt(first)
+    assert (await pool.take(THERE)).proxy == THERE
+    await until(lambda: first not in engine.alive)
+    await pool.close()
+
+
+@pytest.mark.parametrize(("warm", "proxy"), [(0, HERE), (1, None)])
+async def test_a_first_browser_that_nobody_may_have_is_ended(warm: int, proxy: Proxy | None, tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
+    pool = new_pool(engine, warm)
+    pool.adopt(await engine.launch(proxy))
+    await pool.close()
+    assert not engine.alive
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", '{"host": 1, "port": 1, "spki": ""}', "[" * 100_000])
+def test_a_gateway_that_cannot_be_read_is_none(said: str, tmp_path: Path) -> None:
+    (tmp_path / "gateway.json").write_text(said)
+    assert last_gateway(tmp_path) is None
