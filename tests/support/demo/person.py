@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 SIZE = {"width": 1280, "height": 800}
 PATIENCE = 30.0
+STILL_LOOKS = 5  # a tenth of a second apart, at which an element must be in the same place
 LEVELS = 2
 """Of 255: how far a pixel may be from the expected one."""
 
@@ -34,8 +35,12 @@ class Box:
 
     @classmethod
     def of(cls, locator: Locator) -> Box:
-        """Return the whole pixels that an element covers."""
-        box = locator.bounding_box()
+        """Return the whole pixels that an element covers, once it stays where it is: what an app draws late moves the rest of its page."""
+        page, box, still = locator.page, locator.bounding_box(), 0
+        while still < STILL_LOOKS:
+            page.wait_for_timeout(100)
+            last, box = box, locator.bounding_box()
+            still = still + 1 if box == last else 0
         assert box is not None, f"{locator} is not visible"
         left, top = int(np.ceil(box["x"])), int(np.ceil(box["y"]))
         return cls(left, top, int(box["x"] + box["width"]) - left, int(box["y"] + box["height"]) - top)
@@ -84,7 +89,10 @@ def run_cell(page: Page, cell: Box, done: Callable[[], bool]) -> None:
         except AssertionError:
             return False
 
-    until(page, "the cell's output", press, seconds=60)
+    try:
+        until(page, "the cell's output", press, seconds=60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the page says: {page.locator('body').inner_text()[:2000]!r}") from None
 
 
 class Person:

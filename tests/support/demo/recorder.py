@@ -265,7 +265,7 @@ class Windows:
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         hashes = [_hashes(part) for part in parts]
-        self._sorted = np.unique(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
+        self._sorted = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
         self._table = np.zeros(1 << self._BITS, np.bool_)
         self._table[self._slot(self._sorted)] = True
 
@@ -278,7 +278,10 @@ class Windows:
     def _holds(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Return the indexes of those that are among ours: first by a table of bits, then for certain."""
         perhaps = np.flatnonzero(self._table[self._slot(hashes)])
-        return perhaps[np.isin(hashes[perhaps], self._sorted)]
+        wanted = hashes[perhaps]
+        places = np.searchsorted(self._sorted, wanted)
+        places[places == len(self._sorted)] = 0
+        return perhaps[self._sorted[places] == wanted] if len(self._sorted) else perhaps[:0]
 
     def found_in(self, data: bytes, ours: Windows) -> list[bytes]:
         """Return the runs of ``data`` whose windows are among these, telling, and not ``ours``."""
@@ -286,7 +289,7 @@ class Windows:
         hits = self._holds(hashes)
         if len(hits) == 0:
             return []
-        hits = np.setdiff1d(hits, hits[np.isin(hashes[hits], ours._sorted)])
+        hits = np.setdiff1d(hits, hits[ours._holds(hashes[hits])])
         runs: list[bytes] = []
         for group in np.split(hits, np.flatnonzero(np.diff(hits) != 1) + 1):
             if len(group):
