@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.source import parsed
+
 CHECKOUT = Path(__file__).parents[2]
 TABLE = CHECKOUT / "docs" / "hostile-tests.md"
 
@@ -116,7 +118,7 @@ def proofs() -> dict[int, list[tuple[str, str]]]:
     """Return for each case the (file, function) that are marked with it, read from the sources."""
     found: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for path in sorted((CHECKOUT / "tests").rglob("test_*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path.read_text(encoding="utf-8")).body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 for number in _numbers(node):
                     found[number].append((str(path.relative_to(CHECKOUT)), node.name))

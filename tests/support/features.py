@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.source import parsed
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENT = CHECKOUT / "docs" / "isolated-browsing.md"
 BEGIN, END = "<!-- features: written by make features -->", "<!-- features: end -->"
@@ -32,7 +34,7 @@ def declared(root: Path = CHECKOUT) -> list[Feature]:
         source = path.read_text("utf-8")
         if "mark.feature(" not in source:
             continue
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parsed(source)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 where = f"{path.relative_to(root)}::{node.name}"
                 found += [Feature(*mark, where) for decorator in node.decorator_list if (mark := _mark(decorator)) is not None]
