@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import renderer.__main__
 import renderer.node
 import renderer.privileges
+from renderer.chromium.launch import Chromium
 from renderer.page import Tab
 
 MODULE = "tests.browser.fidelity.node"
@@ -103,8 +104,8 @@ class Eye:
 class SeenNode(renderer.node.Node):
     """The real node. Its eye opens when it starts."""
 
-    def start(self) -> None:
-        super().start()
+    def start(self, first: Chromium) -> None:
+        super().start(first)
         eye = Eye(self)
         path = str(self._engine.runtime_dir / "eye")
         self._eye = asyncio.ensure_future(asyncio.start_unix_server(eye.serve, path, limit=MAX_LINE))
