@@ -52,7 +52,7 @@ imports: setup
 
 check: lint types imports test
 
-# The viewer's canvas against Chromium's own screenshot after 2,000 bursts of input (make test: 30, one a page). Seeds and settings: tests/browser/fidelity.
+# The viewer's canvas against Chromium's own screenshot after 2,000 bursts of input (make test: 60). Seeds and settings: tests/browser/fidelity.
 fidelity: setup
 	FIDELITY_BURSTS=$${FIDELITY_BURSTS:-2000} $(PY) -m pytest -s -q tests/browser/fidelity $(ARGS)
 

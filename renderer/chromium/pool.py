@@ -62,7 +62,6 @@ class Pool:
         self._born: dict[Chromium, float] = {}
         self._ready: list[Chromium] = []
         self._proxy: Proxy | None = None
-        self._written: Proxy | None = None
         self._tasks = Tasks("pool")
         self._ending: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
@@ -75,14 +74,17 @@ class Pool:
         """Return a browser for one session; the pool fills up again behind it. Raises LaunchError or NoSandboxError."""
         self._serve(proxy)
         chromium = self._ready.pop() if self._ready else None
-        if chromium is None or not chromium.browser.is_connected():
+        if chromium is not None and not chromium.browser.is_connected():
+            self._end(chromium)
+            chromium = None
+        if chromium is None:
             chromium = await self._engine.launch(proxy)
         self._changed()
         return chromium
 
     def adopt(self, chromium: Chromium) -> None:
         """Keep a browser that was started for something else, or end it when none is kept ready."""
-        if self._wanted < 1 or chromium.proxy is None or not self._allowed():
+        if self._wanted < 1 or chromium.proxy is None or not chromium.browser.is_connected() or not self._allowed():
             self._end(chromium)
             return
         self._proxy = chromium.proxy
@@ -106,8 +108,6 @@ class Pool:
         if proxy != self._proxy:
             self._proxy = proxy
             self._drop(list(self._ready))
-        if proxy != self._written:
-            self._written = proxy
             try:
                 (self._engine.runtime_dir / _GATEWAY).write_text(json.dumps(asdict(proxy)), encoding="utf-8")
             except OSError as problem:

@@ -27,7 +27,7 @@ from tests.browser.fidelity.session import Chunk, OpenGateway, Session, Tally, o
 from tests.support.demo.running import chromium
 from tests.support.renderer import NodeProcess, new_runtime_dir, node_process, open_to_all
 
-BURSTS = int(os.environ.get("FIDELITY_BURSTS", "30"))
+BURSTS = int(os.environ.get("FIDELITY_BURSTS", "60"))
 SEED = int(os.environ.get("FIDELITY_SEED", "20261126"))
 SESSIONS = int(os.environ.get("FIDELITY_SESSIONS", "1"))  # of each scale, side by side
 MANY = 500  # bursts from which it is said how far they are

@@ -17,7 +17,7 @@ from isolation.routing.model import Decision, Forward, Isolate, Refuse, SignIn
 from isolation.testing import builders
 from isolation.testing.strategies import any_facts, conditions, policy_sets, poorer, whole_facts
 
-MANY = settings(max_examples=200, deadline=None)
+MANY = settings(max_examples=400, deadline=None)
 
 
 def decision(policies: PolicySet, facts: Facts) -> Decision:

@@ -16,8 +16,10 @@ HERE, THERE = Proxy("127.0.0.1", 1, ""), Proxy("127.0.0.1", 2, "")
 
 
 class FakeBrowser:
+    connected = True
+
     def is_connected(self) -> bool:
-        return True
+        return self.connected
 
     def on(self, event: str, listener: Any) -> None:
         pass
@@ -140,6 +142,21 @@ async def test_a_first_browser_that_nobody_may_have_is_ended(warm: int, proxy: P
     pool.adopt(await engine.launch(proxy))
     await pool.close()
     assert not engine.alive
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_first_browser_that_died_is_nobodys_and_leaves_nothing(when: str, tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
+    pool = new_pool(engine, 1)
+    first = await engine.launch(HERE)
+    browser = cast("Any", first.browser)
+    browser.connected = when == "after"
+    pool.adopt(first)
+    assert len(pool) == (1 if when == "after" else 0)
+    browser.connected = False
+    assert await pool.take(HERE) is not first
+    await pool.close()
+    assert first not in engine.alive
 
 
 @pytest.mark.parametrize("said", ["", "{", "[]", '{"host": 1, "port": 1, "spki": ""}', "[" * 100_000])
