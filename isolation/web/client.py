@@ -42,6 +42,11 @@ class Shared(Protocol):
     connections: set[IngressProtocol]
     now: float
 
+    @property
+    def stopping(self) -> bool:
+        """Say whether the server is told to stop."""
+        ...
+
     def joined(self, protocol: IngressProtocol) -> None:
         """Count a connection."""
         ...
@@ -80,6 +85,7 @@ class IngressProtocol(HttpToolsProtocol):
         self._reading = True
         self._served = False  # a response has been completed here
         self._last = False  # no further request is served on this connection
+        self._ending = False  # the server is stopping
         self._discarding: float | None = None  # until when bytes are thrown away
         self._discarded = 0
         self._unsent = 0  # bytes that the client had not taken at the last look, after the last response
@@ -101,6 +107,8 @@ class IngressProtocol(HttpToolsProtocol):
         self.transport.set_write_buffer_limits(high=BODY_HIGH_WATER)
         if len(ingress.connections) > ingress.limits.connections:
             self._refuse(RejectionError("this worker has as many connections as it can hold", code="busy", status=503))
+        elif ingress.stopping:  # accepted at the last moment: the server may have told its connections already
+            self.shutdown()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -263,7 +271,7 @@ class IngressProtocol(HttpToolsProtocol):
         }
 
     def _exchange(self, scope: Any, checked: Checked, *, keep_alive: bool) -> HttpExchange:
-        exchange = scope[EXCHANGE] = HttpExchange(self, scope, checked, keep_alive=keep_alive)
+        exchange = scope[EXCHANGE] = HttpExchange(self, scope, checked, keep_alive=keep_alive and not self._ending)
         return exchange
 
     def _run(self, exchange: HttpExchange) -> None:
@@ -290,6 +298,9 @@ class IngressProtocol(HttpToolsProtocol):
             self._refuse(rejection)
             return
         if checked.target.raw_path == STREAM_PATH:
+            if self._ending:  # viewers connect again, and somebody else answers
+                self._refuse(RejectionError("this worker is stopping", code="stopping", status=503))
+                return
             self._own_stream(rest)
             return
         scope: Any = {**self.scope, "type": UPGRADE}
@@ -386,6 +397,8 @@ class IngressProtocol(HttpToolsProtocol):
         self._current = None
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._adjust_reading()
+        if self._ending:
+            self.loop.call_soon(end.end, "going-away")  # when it has been told that it is one
         return self.transport, early
 
     # -- flow and time
@@ -440,10 +453,21 @@ class IngressProtocol(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
-        """Finish what is under way, then close: the server is stopping."""
+        """Finish what is under way, then close: the server is stopping. A request that is on its way meanwhile is answered too (RFC 9112 §9.6)."""
+        self._ending = True
         if self._tunnel is not None:
             self._tunnel.end("going-away")
         elif self._current is None:
-            self.transport.close()
+            self.loop.call_later(self._ingress.limits.parting, self._part)
         else:
-            self._current.keep_alive = False
+            newest = self._waiting[-1] if self._waiting else self._current
+            newest.keep_alive = False
+
+    def _part(self, looks: int = 2) -> None:
+        """Close a connection on which nothing came. Timers run before the loop reads: what the kernel holds already is read first."""
+        if self._current is not None or self._tunnel is not None or self._in_head or self._last:
+            return
+        if looks:
+            self.loop.call_soon(self._part, looks - 1)
+        else:
+            self.transport.close()

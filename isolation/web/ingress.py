@@ -54,6 +54,11 @@ class Ingress:
         self.config.load()
         self.server = uvicorn.Server(self.config)
 
+    @property
+    def stopping(self) -> bool:
+        """Say whether the server is told to stop."""
+        return self.server.should_exit
+
     def serve(self, transport: asyncio.Transport, channel: object, *, scheme: str | None = None) -> IngressProtocol:
         """Speak HTTP on a transport that somebody else accepted (the egress gateway), and return the protocol.
 

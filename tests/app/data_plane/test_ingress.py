@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
+import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from isolation.web.limits import Limits
 from tests.support.data_plane import BOUND, FakeApp, answer, ok, running, until
@@ -427,3 +432,66 @@ async def test_stopping_finishes_what_is_under_way() -> None:
         assert got.endswith(b"hello")
         assert b"connection: close" in got
         client.close()
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
+def test_stopping_answers_what_is_on_its_way(run: Callable[..., None]) -> None:
+    run(stopping_answers_what_is_on_its_way())
+
+
+async def stopping_answers_what_is_on_its_way() -> None:
+    """What a client has sent, or is sending, when the server stops is served: on a connection that is new, on one that waits, and behind half a head."""
+    fake = FakeApp()
+    async with running(fake, whole_server=True) as router:
+        waiting, new, half = [await router.client() for _ in range(3)]
+        waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"connection: close" not in await waiting.until(b"hello")
+        half.send(b"GET /half HTTP/1.1\r\n")
+        await until(lambda: sum(connection._in_head for connection in router.ingress.connections) == 1)
+        router.ingress.server.should_exit = True
+        for connection in list(router.ingress.connections):
+            connection.shutdown()
+
+        def meanwhile() -> None:
+            """Hold the loop up, while it reads, until its timers have run out; the requests are in the kernel then."""
+            asyncio.get_running_loop().remove_reader(bell)
+            time.sleep(router.ingress.limits.parting + 0.1)
+            for client, path in ((waiting, b"waiting"), (new, b"new")):
+                os.write(client.writer.get_extra_info("socket").fileno(), b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+
+        bell, rope = socket.socketpair()
+        with bell, rope:
+            asyncio.get_running_loop().add_reader(bell, meanwhile)
+            rope.send(b"!")
+            await asyncio.sleep(router.ingress.limits.parting)
+        got = [await client.rest() for client in (waiting, new)]
+        half.send(b"Host: a\r\n\r\n")
+        got.append(await half.rest())
+        for answered in got:
+            assert answered.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in answered
+            assert answered.endswith(b"hello")
+
+
+async def test_stopping_closes_connections_that_say_nothing() -> None:
+    fake = FakeApp()
+    async with running(fake, whole_server=True) as router:
+        used, new = [await router.client() for _ in range(2)]
+        used.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await used.until(b"hello")
+        router.ingress.server.should_exit = True
+        assert [await client.rest() for client in (used, new)] == [b"", b""]
+
+
+async def test_no_stream_begins_at_a_server_that_stops() -> None:
+    fake = FakeApp()
+    async with running(fake, whole_server=True) as router:
+        viewer = await router.client()
+        await until(lambda: router.ingress.connections)
+        router.ingress.server.should_exit = True
+        next(iter(router.ingress.connections)).shutdown()
+        viewer.send(
+            b"GET /.isolation/stream HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert (await viewer.rest()).startswith(b"HTTP/1.1 503 ")

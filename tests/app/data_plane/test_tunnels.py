@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from isolation.policy.model import PolicySet
 from isolation.proxy.websocket import accept_key
 from isolation.routing.model import App, Upstream
+from isolation.web.limits import Limits
 from tests.support.data_plane import BOUND, FakeApp, Reader, Request, Writer, ok, running, until
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -316,3 +317,15 @@ async def test_stopping_the_router_says_going_away() -> None:
         router.ingress.server.should_exit = True
         assert await client.rest() == b"\x88\x0c\x03\xe9going-away"
         client.close()
+
+
+async def test_a_tunnel_that_begins_while_the_router_stops_is_told_to_go() -> None:
+    fake = FakeApp(script=switching(then=echo))
+    async with running(fake, whole_server=True, limits=Limits(parting=5.0)) as router:
+        client = await router.client()
+        await until(lambda: router.ingress.connections)
+        router.ingress.server.should_exit = True
+        await until(lambda: not router.ingress.server.servers[0].is_serving())  # every connection has been told
+        client.send(HANDSHAKE + b"\r\n")
+        assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+        assert await client.rest() == b"\x88\x0c\x03\xe9going-away"
