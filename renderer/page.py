@@ -137,6 +137,8 @@ class Tab:
         self.pump: FramePump | None = None
         self._scale = NATIVE  # of the screen the page's window is on
         self._wired = asyncio.Event()
+        self._sized = asyncio.Event()  # cleared while a viewer's size and scale are on their way to the page
+        self._sized.set()
         self._asked = time.monotonic()  # when the page was last asked for a sign of life
         self._asking = False
         self._told = 0.0  # when the person was last told that it gives none
@@ -187,16 +189,24 @@ class Tab:
         for opened in self.opened.values():
             viewer.send(opened)
         self.desk.attach()
-        self.tasks.start(self._show(viewer, mac=hello.mac))
+        self._look(viewer, mac=hello.mac)
+
+    def _look(self, viewer: Viewer, *, mac: bool) -> None:
+        self._sized.clear()
+        self.tasks.start(self._show(viewer, mac=mac))
 
     async def _show(self, viewer: Viewer, *, mac: bool) -> None:
-        await self._wired.wait()
-        if self.viewer is not viewer or self.pump is None or self.dispatcher is None:
-            return
-        self.dispatcher.clear()
-        self.dispatcher.mac = mac
-        await self.dispatcher.by_finger(self._touch)
-        await self._resize()
+        try:
+            await self._wired.wait()
+            if self.viewer is not viewer or self.pump is None or self.dispatcher is None:
+                return
+            self.dispatcher.clear()
+            self.dispatcher.mac = mac
+            await self.dispatcher.by_finger(self._touch)
+            await self._resize()
+        finally:
+            if self.viewer is viewer or self.viewer is None:  # another one's size is on its way, and says so itself
+                self._sized.set()
         viewer.pace.bandwidth = self.host.controls.bandwidth
         await self.pump.attach(viewer, viewer.rules.sent, video=self._video, watermark=self.host.controls.watermark)
 
@@ -317,9 +327,10 @@ class Tab:
         return not self.observer.url
 
     async def navigate(self, url: str) -> None:
-        """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands."""
+        """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands and has its viewer's size and scale."""
         self._wanted = url
         await self._wired.wait()
+        await self._sized.wait()
         await self.observer.cdp.send("Page.navigate", {"url": url})
 
     # ------------------------------------------------------------ signs of life
@@ -472,6 +483,6 @@ class Tab:
         except Error:
             log.info("page.gone", extra={"page": self.name})
         if viewer is not None:
-            self.tasks.start(self._show(viewer, mac=mac))
+            self._look(viewer, mac=mac)
         if url:
             self.tasks.start(self.navigate(url))

@@ -261,13 +261,18 @@ class Product:
 
     def assert_gone(self, family: Sequence[psutil.Process]) -> None:
         """Check that none of these is left, and that nobody holds the log open."""
-        _, left = psutil.wait_procs(list(family), 5)
+        _, left = psutil.wait_procs(list(family), BOUND)
         for orphan in left:
             orphan.kill()
         assert not left, f"still running: {left}"
         for collector in self._collectors:
             collector.wait(BOUND)
         self._collectors.clear()
+
+    @property
+    def running(self) -> bool:
+        """Say whether it was started, and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
