@@ -128,16 +128,28 @@ async def test_shortcuts(sit: Any) -> None:
 
 @pytest.mark.feature("scrolling: Page Down, End, Space, arrows", by="keyboard")
 async def test_keys_scroll(sit: Any) -> None:
-    # Chromium takes no key to scroll by between the last step of a scroll and its end, and may say that it ended too early: the page must rest.
+    # Chromium takes no key to scroll by between the last step of a scroll and its end, and on a busy machine a page that rests may be there: every key
+    # must arrive once, and the page must come where it sends it; a key that Chromium did not scroll by is pressed again, as a person does.
     body = """<div style='height:5000px'></div><script>
-      let resting = 0;
-      onscroll = onscrollend = () => { clearTimeout(resting); resting = setTimeout(() => document.title = scrollY > 4000 ? 'end' : scrollY > 600 ? 'two' : scrollY > 300 ? 'one' : scrollY > 0 ? 'little' : 'top', 300); };
+      let resting = 0, arrived = 0;
+      const rest = () => { clearTimeout(resting); resting = setTimeout(() => document.title = `${arrived} ${scrollY > 4000 ? 'end' : scrollY > 600 ? 'two' : scrollY > 300 ? 'one' : scrollY > 0 ? 'little' : 'top'}`, 300); };
+      onscroll = onscrollend = rest;
+      onkeydown = () => { arrived++; rest(); };
     </script>"""
+    steps = [("ArrowDown", "little"), ("PageDown", "one"), ("Space", "two"), ("End", "end"), ("Home", "top")]
     async with sit(body) as seat:
         await focused(seat)
-        for key, where in (("ArrowDown", "little"), ("PageDown", "one"), ("Space", "two"), ("End", "end"), ("Home", "top")):
-            await seat.page.keyboard.press(key)
-            await seat.titled(where)
+        pressed = 0
+        for key, where in steps:
+            for again in (True, True, False):
+                await seat.page.keyboard.press(key)
+                pressed += 1
+                try:
+                    await seat.titled(f"{pressed} {where}", 5)
+                    break
+                except AssertionError:
+                    if not again:
+                        raise
 
 
 # What input methods show on their way, and what they commit.
