@@ -58,7 +58,7 @@ def paints(picture: Any, left: int, top: int, width: int, height: int) -> tuple[
             if (tile == tile[0, 0]).all():
                 found.append(m.Paint(x, y, w, h, m.Encoding.FILL, tile[0, 0].tobytes()))
             else:
-                data = imagecodecs.webp_encode(tile, lossless=True)
+                data = imagecodecs.webp_encode(tile, lossless=True, method=0)
                 found.append(m.Paint(x, y, w, h, m.Encoding.WEBP_LOSSLESS, bytes(data)))
     return tuple(found)
 

@@ -329,8 +329,8 @@ function ready(message) {
   stream.settled();
   surface.reset();
   navigation.attached(message);
-  const { width, height, scale } = size();
-  if (width !== message.width || height !== message.height || scale !== message.scale) send({ type: "Resize", width, height, scale });
+  told = message;
+  tellSize();
   tellFocus();
   refocus();
 }
@@ -524,10 +524,20 @@ function size() {
   return { width: fit(stage.clientWidth), height: fit(stage.clientHeight), scale };
 }
 
+let told = size(); // what the page was told last
+
+/** Tell the page its size, where that is news: observers speak up when they begin, too. */
+function tellSize() {
+  const { width, height, scale } = size();
+  if (width === told.width && height === told.height && scale === told.scale) return;
+  told = { width, height, scale };
+  send({ type: "Resize", ...told });
+}
+
 let resizing = 0;
 function resized() {
   clearTimeout(resizing);
-  resizing = setTimeout(() => send({ type: "Resize", ...size() }), RESIZE_MS);
+  resizing = setTimeout(tellSize, RESIZE_MS);
 }
 new ResizeObserver(resized).observe(stage);
 (function watchScale() {
