@@ -88,6 +88,10 @@ def facts_about(people: st.SearchStrategy[Person]) -> st.SearchStrategy[Facts]:
     )
 
 
+# Made once: Hypothesis checks a strategy that is new at every draw.
+_LOSSES = st.sampled_from(["none", "value", "freshness"])
+_MISSING = missing()
+
 whole_facts: st.SearchStrategy[Facts] = facts_about(whole_persons())
 any_facts: st.SearchStrategy[Facts] = st.one_of(
     facts_about(persons()), facts_about(whole_persons()), st.builds(lambda ip: builders.facts(None, ip=ip), st.just("10.1.2.3"))
@@ -100,21 +104,27 @@ def poorer(draw: st.DrawFn, facts: Facts, *, same_value: bool = False) -> Facts:
     person = facts.person
     if person is None:
         return facts
+
+    def less(signal: Signal[T], values: st.SearchStrategy[T]) -> Signal[T]:
+        if isinstance(signal, Unknown):
+            return signal
+        match draw(_LOSSES):
+            case "none":
+                return signal
+            case "value":
+                return draw(_MISSING)
+            case _:
+                return Stale(signal.value if same_value else draw(values), builders.NOW - 7200.0, source="entra")
+
     return replace(
         facts,
         person=replace(
             person,
-            risk=draw(_less(person.risk, levels, same_value=same_value)),
-            groups=draw(_less(person.groups, group_sets, same_value=same_value)),
-            user_type=draw(_less(person.user_type, user_types, same_value=same_value)),
+            risk=less(person.risk, levels),
+            groups=less(person.groups, group_sets),
+            user_type=less(person.user_type, user_types),
         ),
     )
-
-
-def _less(signal: Signal[T], values: st.SearchStrategy[T], *, same_value: bool) -> st.SearchStrategy[Signal[T]]:
-    if isinstance(signal, Unknown):
-        return st.just(signal)
-    return st.one_of(st.just(signal), missing(), stale(st.just(signal.value) if same_value else values))
 
 
 _anonymous: st.SearchStrategy[Condition] = st.one_of(
