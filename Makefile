@@ -45,7 +45,7 @@ format: setup
 	$(PY) -m ruff check --fix .
 
 types: setup
-	$(PY) -m mypy
+	$(PY) -m mypy --num-workers auto
 
 imports: setup
 	.venv/bin/lint-imports
