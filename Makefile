@@ -18,7 +18,7 @@ test: setup
 ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
-	$(PY) -m pytest -n $(PROCESSES) --dist worksteal -m "not demo and not alone"
+	$(PY) -m pytest -n $(PROCESSES) -m "not demo and not alone"
 	$(PY) -m pytest -m demo
 	$(PY) -m pytest -m "alone and not demo"
 endif
