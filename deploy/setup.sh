@@ -50,7 +50,7 @@ stamp=.venv/.installed-$extra
 wanted=$(cksum pyproject.toml | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   say "Installing Python packages (about 300 MB the first time; a few minutes)"
-  # The pip that comes with Python 3.11 takes three times as long to find out what goes together (67 s against 20 here).
+  # The pip that comes with Python 3.11 takes more than twice as long to find out what goes together (67 s against 28 on two cores).
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip >/dev/null 2>&1 || true
   # pip says a line for each package; people see a count. Its messages and its exit status are kept.
   { .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --editable ".[$extra]" 2>&1; echo "exit=$?"; } | awk '

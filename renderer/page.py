@@ -66,6 +66,7 @@ from renderer.wire.session import Phase
 # ---------------------------------------------------------------- limits
 NOTICE_SECONDS = 3.0  # the same notice is said at most this often: a page, or a held key, repeats itself
 WIRING_SECONDS = 20.0  # how long a page may take to answer our first commands, before another takes its place
+SIZED_SECONDS = 2.0  # how long a new address waits for the viewer's size and scale: they take milliseconds
 MAX_RELOADS = 3  # after so many crashes within CRASH_SECONDS the page is given up
 CRASH_SECONDS = 60.0
 CLOSE_SECONDS = 0.05  # see Tab._take
@@ -330,7 +331,9 @@ class Tab:
         """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands and has its viewer's size and scale."""
         self._wanted = url
         await self._wired.wait()
-        await self._sized.wait()
+        with contextlib.suppress(TimeoutError):  # a page that hangs does not take its size: it must still be left
+            async with asyncio.timeout(SIZED_SECONDS):
+                await self._sized.wait()
         await self.observer.cdp.send("Page.navigate", {"url": url})
 
     # ------------------------------------------------------------ signs of life

@@ -261,7 +261,7 @@ class Product:
 
     def assert_gone(self, family: Sequence[psutil.Process]) -> None:
         """Check that none of these is left, and that nobody holds the log open."""
-        _, left = psutil.wait_procs(list(family), BOUND)
+        _, left = psutil.wait_procs(list(family), 5)
         for orphan in left:
             orphan.kill()
         assert not left, f"still running: {left}"
