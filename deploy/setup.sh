@@ -65,6 +65,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   # pip would compile them one after the other, and all of them: msgraph-sdk brings 17,000 modules, and few are ever imported.
   say "Compiling them, on every core"
   .venv/bin/python -m compileall -q -j 0 -x /msgraph/generated/ .venv/lib >/dev/null 2>&1 || true # some packages carry files for other Pythons
+  env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'import isolation.signals.providers.graph_client' || fail "msgraph-sdk cannot be imported; the reason is above."
   printf '%s' "$wanted" > "$stamp"
   # The demo is a part of the development set.
   [ "$extra" = dev ] && printf '%s' "$wanted" > .venv/.installed-demo
@@ -96,4 +97,6 @@ if command -v fc-list >/dev/null 2>&1 && [ -z "$(fc-list 2>/dev/null | head -n 1
   say "No fonts are installed; installing DejaVu"
   apt_install fonts-dejavu-core || say "Could not install fonts: isolated pages will lack text until a font package is installed."
 fi
+# Where a process may not write down what it compiled, it compiles at every start: the renderer's account never may, and PYTHONDONTWRITEBYTECODE forbids it to all.
+.venv/bin/python -m compileall -q -j 0 isolation renderer
 say "Ready: $(.venv/bin/python --version), $("$chromium" --version 2>/dev/null | head -n 1)"

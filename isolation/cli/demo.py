@@ -175,6 +175,7 @@ def _app_specs(home: Path, ports: Ports) -> list[Spec]:
                 "--IdentityProvider.token=",
                 "--ServerApp.allow_remote_access=True",
                 "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+                "--LanguageServerManager.autodetect=False",  # it would look for two dozen programs while people wait
             ],
             bytes,
             env={
