@@ -39,12 +39,14 @@ OWN_NUMBER = 0x7000_0000
 
 _NAMES = ("to-browser", "from-browser", "to-driver", "from-driver")
 # $1: private directory; then the command. The driver gives its program two descriptors: 3 is read from, 4 is written to. Its error output
-# is the program's alone: the driver takes the program for alive until that is closed.
+# is the program's alone: the driver takes the program for alive until that is closed. Each pipe is first opened for both directions: a node that
+# has died meanwhile opens none, and a shell that waited for it would wait for ever.
 _SCRIPT = """home=$1
 shift
-cat <&3 >"$home/from-driver" 2>/dev/null 3<&- 4>&- &
-cat <"$home/to-driver" >&4 2>/dev/null 3<&- 4>&- &
-exec 3<"$home/to-browser" 4>"$home/from-browser"
+exec 5<>"$home/from-driver" 6<>"$home/to-driver" 7<>"$home/to-browser" 8<>"$home/from-browser"
+cat <&3 >"$home/from-driver" 2>/dev/null 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- &
+cat <"$home/to-driver" >&4 2>/dev/null 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- &
+exec 3<"$home/to-browser" 4>"$home/from-browser" 5>&- 6>&- 7>&- 8>&-
 exec "$@"
 """
 _ANSWERED = b'{"id":%d,' % OWN_NUMBER

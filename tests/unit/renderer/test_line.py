@@ -313,6 +313,28 @@ async def test_a_program_started_by_it_speaks_through_it_and_nothing_of_it_stays
             os.close(our_out)
 
 
+async def test_a_program_whose_node_died_while_it_started_waits_for_nobody(tmp_path: Path) -> None:
+    """The pipes are there, and nobody will ever open their other ends. Its driver lives on: it waits for the program's end."""
+    Line(tmp_path).close()
+    its_in, our_out = os.pipe()
+    our_in, its_out = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", DRIVER, str(its_in), str(its_out), *starter(tmp_path), sys.executable, "-c", BROWSER],
+        pass_fds=(its_in, its_out),
+        start_new_session=True,
+    )
+    os.close(its_in)
+    os.close(its_out)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 0  # it heard the end
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        os.close(our_out)
+        os.close(our_in)
+
+
 @pytest.mark.parametrize("name", ["from-browser", "from-driver"])
 async def test_an_end_that_is_lost_before_it_said_anything_is_heard_of(name: str, tmp_path: Path) -> None:
     line = Line(tmp_path)
