@@ -4,6 +4,8 @@
 .PHONY: demo test features fuzz lint types imports format check fidelity bench bench-proxy bench-stream bench-capacity bench-soak setup clean
 
 PY := .venv/bin/python
+# pytest rewrites each test's module, three processes at once: it may keep what it made, beside everything else that make puts here.
+unexport PYTHONDONTWRITEBYTECODE
 PROCESSES ?= 3
 FUZZ_SECONDS ?= 600
 
