@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import time
@@ -21,6 +23,7 @@ from renderer.chromium.find import NoChromiumError, find_chromium
 from renderer.privileges import PrivilegeError, drop_root
 
 if TYPE_CHECKING:
+    from renderer.chromium.launch import Engine
     from renderer.node import Node
     from renderer.server import NodeServer
 
@@ -103,8 +106,11 @@ def _drain(given: list[str]) -> int:
     return 1
 
 
-def _token() -> str:
-    """Return the node's token: from the environment, a file it names, or the first line of standard input. It never stands on the command line."""
+def _token(*, supervised: bool) -> str:
+    """Return the node's token: from the environment, a file it names, or the first line of standard input. It never stands on the command line.
+
+    ``supervised``: when standard input ends before a token came, nobody needs this node any more; the token is "".
+    """
     token = os.environ.pop("ISOLATION_NODE_TOKEN", "")
     file = os.environ.pop("ISOLATION_NODE_TOKEN_FILE", "")
     if not token and file:
@@ -117,6 +123,8 @@ def _token() -> str:
         line = bytearray()
         while len(line) <= MAX_TOKEN and (byte := os.read(0, 1)) not in {b"", b"\n"}:
             line += byte
+        if supervised and not line:
+            return ""
         token = line.decode("ascii", "replace").strip()
     if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and token.isprintable()):
         raise SystemExit(
@@ -124,6 +132,45 @@ def _token() -> str:
             "standard input (16 to 512 characters)"
         )
     return token
+
+
+def _is_spare() -> bool:
+    """Say whether this node is kept for the death of another: nobody has told it its token yet."""
+    named = {"ISOLATION_NODE_TOKEN", "ISOLATION_NODE_TOKEN_FILE"} & os.environ.keys()
+    return not named and not select.select([0], [], [], 0)[0]
+
+
+async def _until_told(engine: Engine, stop: asyncio.Event) -> None:
+    """Do everything that takes time and that two nodes of one directory may do at once; return when standard input says something or ends."""
+    from playwright.async_api import Error
+
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(0, told.set)
+    for module in ("renderer.server", "renderer.node"):
+        import_module(module)
+    with contextlib.suppress(Error):  # it is started again when it is needed, and then its failure counts
+        await engine.running()
+    waiting = [asyncio.ensure_future(event.wait()) for event in (told, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(0)
+        for task in waiting:
+            task.cancel()
+
+
+def _lock(runtime_dir: Path) -> bool:
+    """Make a runtime directory this node's for as long as it runs. False: another one uses it."""
+    lock = os.open(runtime_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.critical("node.cannot-run", extra={"code": "busy", "why": f"another node uses {runtime_dir}"})
+        return False
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return True
 
 
 async def _parent_gone() -> None:
@@ -159,7 +206,7 @@ async def _drained(node: Node, told: asyncio.Event, seconds: float) -> None:
         log.warning("node.drain-timeout", extra={"leases": node.status().live})
 
 
-async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
+async def _run(options: argparse.Namespace, chromium: Path) -> int:
     from renderer.chromium import cgroups
     from renderer.chromium.confine import probe
     from renderer.chromium.launch import Engine, LaunchError, NoSandboxError, remove_stale
@@ -167,13 +214,8 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     from renderer.chromium.sandbox import check_sandbox
     from renderer.watch import MIB, Limits
 
-    # People wait for a node that starts again: what else it needs is read from disk while the driver and the first Chromium start.
-    loading = asyncio.ensure_future(asyncio.to_thread(import_module, "renderer.server"))
     host, _, port = options.listen.rpartition(":")
     runtime_dir = options.runtime_dir.resolve()
-    removed = remove_stale(runtime_dir)
-    if removed:
-        log.info("node.cleaned", extra={"directories": removed})
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -190,13 +232,27 @@ async def _run(options: argparse.Namespace, chromium: Path, token: str) -> int:
     engine = Engine(chromium, runtime_dir)
     engine.groups = cgroups.find()
     engine.limits = limits
-    parent = asyncio.ensure_future(_parent_gone()) if options.exit_with_parent else None
-    if parent is not None:
-        parent.add_done_callback(lambda _: stop.set())
+    parent: asyncio.Future[None] | None = None
     node: Node | None = None
     server: NodeServer | None = None
     try:
-        engine.confinement, _ = await asyncio.gather(probe(chromium, runtime_dir, options.hide), engine.start())
+        if options.exit_with_parent and _is_spare():
+            await _until_told(engine, stop)
+        token = "" if stop.is_set() else _token(supervised=options.exit_with_parent)
+        if not token:
+            log.info("node.never-told")
+            return 0
+        if not _lock(runtime_dir):
+            return EXIT_CANNOT_RUN
+        # People wait for a node that starts again: what else it needs is read from disk while the driver and the first Chromium start.
+        loading = asyncio.ensure_future(asyncio.to_thread(import_module, "renderer.server"))
+        removed = remove_stale(runtime_dir)
+        if removed:
+            log.info("node.cleaned", extra={"directories": removed})
+        if options.exit_with_parent:
+            parent = asyncio.ensure_future(_parent_gone())
+            parent.add_done_callback(lambda _: stop.set())
+        engine.confinement, _ = await asyncio.gather(probe(chromium, runtime_dir, options.hide), engine.running())
         first = await check_sandbox(engine, last_gateway(runtime_dir))
         version = first.version
         await loading
@@ -269,15 +325,7 @@ def main(given: list[str] | None = None) -> int:
         except PermissionError:
             log.debug("node.session-leader")
     os.umask(0o077)
-    lock = os.open(options.runtime_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.critical("node.cannot-run", extra={"code": "busy", "why": f"another node uses {options.runtime_dir}"})
-        return EXIT_CANNOT_RUN
-    os.ftruncate(lock, 0)
-    os.write(lock, str(os.getpid()).encode())
-    return asyncio.run(_run(options, chromium, _token()))
+    return asyncio.run(_run(options, chromium))
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ class Deployment:
                         "--exit-with-parent",
                     ],
                     node.token.encode,
+                    spare=True,
                 )
             )
         specs += [

@@ -29,6 +29,8 @@ READY_SECONDS = 20.0
 """A successor has this long to say that it is ready before the one it replaces ends all the same: what a loaded machine needs for a start, several times over."""
 HEALTHY_AFTER = 30.0
 """A process that lived this long starts again from the first back-off."""
+SPARE_AFTER = 5.0
+"""Seconds a process has lived when its spare is started: by then it does its work, and those who waited for it have what they wanted."""
 TERM_SECONDS = 8.0
 """A child told to end has this long before it is killed: longer than any drain a child does."""
 
@@ -42,7 +44,8 @@ class Spec:
     """One child: how to start it and what to tell it. ``bootstrap`` is asked anew at every start.
 
     ``independent``: no other child needs it to end well, nor it them; it ends while they do. ``says_ready``: it calls :func:`say_ready` when it
-    does its work, and may run beside the one it replaces.
+    does its work, and may run beside the one it replaces. ``spare``: it does nothing until it has read its bootstrap, so that another one can be kept
+    started that has read none, and takes over at once when it dies.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Spec:
     cwd: str | None = None
     independent: bool = False
     says_ready: bool = False
+    spare: bool = False
 
 
 class Supervisor:
@@ -64,6 +68,7 @@ class Supervisor:
         self._specs = list(specs)
         self._clock = clock
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._spares: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._gone = gone
@@ -84,6 +89,7 @@ class Supervisor:
         watcher = self._watchers.pop(name)
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
+        await self._end_spare(name)
         self._specs = [spec if existing.name == name else existing for existing in self._specs]
         old = self._processes.get(name)
         try:
@@ -134,14 +140,24 @@ class Supervisor:
             await self._end_named(name)
 
     async def _end_named(self, name: str) -> None:
+        await self._end_spare(name)
         if (process := self._processes.get(name)) is not None:
             await self._end(name, process)
 
+    async def _end_spare(self, name: str) -> None:
+        if (spare := self._spares.pop(name, None)) is not None:
+            await self._end(name, spare)
+
     async def _launch(self, spec: Spec, says_ready: int | None = None) -> asyncio.subprocess.Process:
-        """Start a child. ``says_ready``: the descriptor it tells its readiness through."""
+        """Start a child and tell it what to do. ``says_ready``: the descriptor it tells its readiness through."""
+        process = await self._spawn(spec, says_ready)
+        await self._employ(spec, process)
+        return process
+
+    async def _spawn(self, spec: Spec, says_ready: int | None = None) -> asyncio.subprocess.Process:
         descriptors = [] if says_ready is None else [says_ready]
         said = {} if says_ready is None else {READY_VARIABLE: str(says_ready)}
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *spec.argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
@@ -150,6 +166,9 @@ class Supervisor:
             cwd=spec.cwd,
             start_new_session=True,
         )
+
+    async def _employ(self, spec: Spec, process: asyncio.subprocess.Process) -> None:
+        """Make a process the child of this name, and tell it what to do."""
         self._processes[spec.name] = process
         log.info("process.started", name=spec.name, pid=process.pid)
         if process.stdin is not None:
@@ -158,22 +177,37 @@ class Supervisor:
                 await process.stdin.drain()
             except ConnectionError:
                 log.error("process.died-at-start", name=spec.name, pid=process.pid)
-        return process
+
+    async def _ended(self, spec: Spec, process: asyncio.subprocess.Process) -> int:
+        """Return a child's exit status when it has ended; meanwhile start its spare."""
+        if spec.spare:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SPARE_AFTER):
+                    return await process.wait()
+            try:
+                self._spares[spec.name] = spare = await self._spawn(spec)
+                log.info("process.spare", name=spec.name, pid=spare.pid)
+            except OSError as error:
+                log.error("process.no-spare", name=spec.name, error=str(error))
+        return await process.wait()
 
     async def _watch(self, spec: Spec) -> None:
         backoff = FIRST_BACKOFF
         while not self._stopping:
             process = self._processes[spec.name]
             born = self._clock.monotonic()
-            code = await process.wait()
+            code = await self._ended(spec, process)
+            spare = self._spares.pop(spec.name, None)
             lived = self._clock.monotonic() - born
             if lived >= HEALTHY_AFTER:
                 backoff = FIRST_BACKOFF
-            log.error(
-                "process.ended", name=spec.name, pid=process.pid, exit_status=code, lived=round(lived, 1), restart_in=backoff
-            )
+            wait = 0.0 if spare is not None and spare.returncode is None else backoff
+            log.error("process.ended", name=spec.name, pid=process.pid, exit_status=code, lived=round(lived, 1), restart_in=wait)
             _kill_group(process.pid)
             self._gone(spec.name, process.pid)
+            if spare is not None and spare.returncode is None:
+                await self._employ(spec, spare)
+                continue
             while True:
                 await asyncio.sleep(backoff)
                 backoff = min(LAST_BACKOFF, backoff * 4)

@@ -150,15 +150,15 @@ class Engine:
 
     async def launch(self, proxy: Proxy | None) -> Chromium:
         """Start one Chromium, and a new driver when the last one died. Raises :class:`LaunchError` or :class:`NoSandboxError`."""
-        driver = await self._running()
+        driver = await self.running()
         try:
             return await self._launch(driver, proxy)
         except LaunchError:
-            if await self._running() is driver:
+            if await self.running() is driver:
                 raise
         return await self._launch(self._playwright, proxy)  # its driver died meanwhile, which is no fault of this browser's
 
-    async def _running(self) -> Playwright | None:
+    async def running(self) -> Playwright | None:
         """Return the driver, a new one when the last died."""
         async with self._starting:
             # Its browsers' ends may be heard of before the event loop comes to its own.

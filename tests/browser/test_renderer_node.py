@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from tests.support.renderer import (
     Gateway,
     NodeProcess,
     alive,
+    descendants,
     end_lease,
     new_runtime_dir,
     node_process,
@@ -448,6 +450,44 @@ async def test_without_a_sandbox_the_node_does_not_start() -> None:
     assert out == b"stdout b''\n"  # nobody was told a port
     assert b"sysctl -w user.max_user_namespaces" in err
     assert b'"code": "no-sandbox"' in err
+    shutil.rmtree(runtime_dir.parent)
+
+
+async def test_a_node_without_its_token_waits_beside_another_and_takes_over_when_told(gateway: Gateway) -> None:
+    runtime_dir = open_to_all(new_runtime_dir())
+    spare = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "renderer", "--runtime-dir", str(runtime_dir), "--exit-with-parent",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=CHECKOUT,
+    )  # fmt: skip
+    assert spare.stdin is not None
+    assert spare.stdout is not None
+    async with node_process(runtime_dir) as node, node.control() as control:
+        await start_lease(control, "one", gateway.egress("one"))
+        async with asyncio.timeout(30):
+            while not any(b"run-driver" in proc(child, "cmdline") for child in descendants(spare.pid)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        pids = node.children()
+        node.process.kill()
+        await gone(pids)
+    spare.stdin.write(TOKEN.encode() + b"\n")
+    assert json.loads(await asyncio.wait_for(spare.stdout.readline(), 60))["port"]
+    spare.stdin.close()
+    assert await asyncio.wait_for(spare.wait(), 20) == 0
+    shutil.rmtree(runtime_dir.parent)
+
+
+async def test_a_node_that_is_never_told_its_token_leaves_with_its_parent() -> None:
+    runtime_dir = open_to_all(new_runtime_dir())
+    spare = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "renderer", "--runtime-dir", str(runtime_dir), "--exit-with-parent",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=CHECKOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(30):
+        while not (children := descendants(spare.pid)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    out, err = await asyncio.wait_for(spare.communicate(b""), 20)
+    assert (spare.returncode, out, json.loads(err)["event"]) == (0, b"", "node.never-told")
+    await gone(children)
     shutil.rmtree(runtime_dir.parent)
 
 

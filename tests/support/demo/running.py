@@ -198,8 +198,13 @@ class Running:
         return found
 
     def child(self, *words: str) -> Proc:
-        """Return the child of the supervisor whose command line holds these words."""
-        found = [one for one in self.family() if one.ppid == self.pid and all(word in one.command for word in words)]
+        """Return the child of the supervisor whose command line holds these words, and that was told what to do."""
+        told = {int(line["pid"]) for line in self.log("process.started")}
+        found = [
+            one
+            for one in self.family()
+            if one.pid in told and one.ppid == self.pid and all(word in one.command for word in words)
+        ]
         assert len(found) == 1, [process.line for process in found]
         return found[0]
 

@@ -149,6 +149,71 @@ async def test_one_that_keeps_dying_is_tried_ever_more_rarely(world: World, monk
         assert running.pids.keys() >= {"good"}
 
 
+def waiting(world: World, running: Supervisor) -> list[psutil.Process]:
+    """Children that were told nothing yet."""
+    busy = set(running.pids.values())
+    ours = [child for child in psutil.Process().children() if child.pid not in busy and child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in ours if str(world.folder) in child.cmdline()]
+
+
+@pytest.fixture
+def spared(world: World, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """A child with a spare, which is started soon; without one nobody would take over within this test."""
+    monkeypatch.setattr(supervisor, "SPARE_AFTER", 0.05)
+    monkeypatch.setattr(supervisor, "FIRST_BACKOFF", 10 * BOUND)
+    return replace(world.spec("node"), spare=True)
+
+
+async def test_a_spare_takes_over_at_once_and_has_one_itself(world: World, spared: Spec) -> None:
+    async with world.running(spared) as running:
+        for turn in range(1, 3):
+            await until(lambda: waiting(world, running))
+            [spare] = waiting(world, running)
+            assert len(world.starts("node")) == turn  # it was told nothing, and did nothing
+            os.kill(running.pids["node"], signal.SIGKILL)
+            await until(lambda turn=turn: len(world.starts("node")) == turn + 1)
+            assert running.pids == {"node": spare.pid}
+            assert (world.folder / f"node-{spare.pid}").read_text() == f"the secret {turn + 1}"
+        await until(lambda: waiting(world, running))
+        last = waiting(world, running)
+    assert psutil.wait_procs(last, BOUND)[1] == []
+
+
+async def test_a_spare_that_is_dead_is_not_waited_for(world: World, spared: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_BACKOFF", 0.05)
+    async with world.running(spared) as running:
+        await until(lambda: waiting(world, running))
+        [spare] = waiting(world, running)
+        spare.kill()
+        await until(lambda: not waiting(world, running))
+        os.kill(running.pids["node"], signal.SIGKILL)
+        await until(lambda: len(world.starts("node")) == 2)
+        assert running.pids["node"] != spare.pid
+
+
+async def test_a_child_that_is_replaced_takes_its_spare_with_it(world: World, spared: Spec) -> None:
+    """It was started the old way."""
+    async with world.running(spared) as running:
+        await until(lambda: waiting(world, running))
+        [old] = waiting(world, running)
+        await running.restart("node", replace(spared, bootstrap=lambda: b"a new secret"))
+        assert not old.is_running()
+        await until(lambda: waiting(world, running) and len(world.starts("node")) == 2)
+        os.kill(running.pids["node"], signal.SIGKILL)
+        await until(lambda: len(world.starts("node")) == 3)
+        assert sum(path.read_text() == "a new secret" for path in world.starts("node")) == 2
+
+
+async def test_one_that_dies_young_has_no_spare(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a child that cannot run would be started without end, and without a pause."""
+    monkeypatch.setattr(supervisor, "FIRST_BACKOFF", 10 * BOUND)
+    async with world.running(replace(world.spec("bad", "--dies"), spare=True), world.spec("good")) as running:
+        await until(lambda: [name for name, _ in world.gone] == ["bad"])
+        await asyncio.sleep(0.3)
+        assert len(world.starts("bad")) == 1
+        assert waiting(world, running) == []
+
+
 async def test_what_a_dead_child_had_started_goes_with_it(world: World) -> None:
     async with world.running(world.spec("parent", "--family")) as running:
         pid = running.pids["parent"]
