@@ -201,6 +201,18 @@ async def test_whatever_it_says_nothing_runs_and_nothing_leaves_the_canvas(perso
 
 
 @pytest.mark.case(39)
+async def test_it_cannot_send_the_tab_back_to_where_the_person_was_before(person: Person) -> None:
+    """It says that the page has gone forward by more than it has, and back again."""
+    await person.page.goto(person.site.origin + "/.isolation/static/viewer/viewer.css")  # anything that is not the viewer
+    remote = await fresh(person)
+    for index in (3, 1, 0, 8, 7, 2, 0):
+        await remote.send(m.Location(person.site.origin, f"/at-{index}", index, 9, False))
+        await person.page.wait_for_url(f"**/at-{index}")
+    await remote.send(m.Title("still here"))
+    await person.page.wait_for_function("document.title === 'still here'")
+
+
+@pytest.mark.case(39)
 async def test_it_is_told_no_secret(person: Person) -> None:
     """Of all that reached it: no cookie, ticket, handle, session or person."""
     person.site.node.pages.clear()

@@ -8,7 +8,7 @@ import { Address, isOwn, readState } from "../../isolation/web/static/viewer/add
 const HERE = "https://payroll.corp.example";
 const OTHER = "https://lab.corp.example";
 const at = (index, path = "/", more = {}) => ({ origin: HERE, path, index, length: index + 1, replace: false, ...more });
-const state = (page, index) => ({ isolation: { page, index } });
+const state = (page, index, floor = 0) => ({ isolation: { page, index, floor } });
 
 function fresh(given = null) {
   const address = new Address({ origin: HERE, known: [OTHER], state: given });
@@ -66,6 +66,49 @@ test("a page that goes back by itself takes the tab with it", () => {
   assert.deepEqual(address.located(at(0, "/")).at(-1), { do: "step", delta: -1, path: "/", index: 0 });
 });
 
+test("no page takes the tab to what the person opened before it", () => {
+  // Its first place in this tab is not the first of its history; then it goes where the tab has no entry of it.
+  const address = new Address({ origin: HERE, known: [], state: null });
+  address.attached("p1", false, false);
+  address.located(at(5));
+  assert.deepEqual(address.located(at(4, "/four")).at(-1), { do: "replace", path: "/four", index: 4 });
+  assert.equal(address.floor, 4);
+  // It says that it has moved by several: the tab has one entry more, not several.
+  address.located(at(9, "/nine"));
+  assert.equal(address.floor, 9);
+  assert.deepEqual(address.located(at(6, "/six")).at(-1), { do: "replace", path: "/six", index: 6 });
+  address.located(at(7, "/seven"));
+  assert.deepEqual(address.located(at(6, "/six")).at(-1), { do: "step", delta: -1, path: "/six", index: 6 });
+  // What the entry says of itself holds again after the tab was loaded anew, and where the person goes back.
+  const again = new Address({ origin: HERE, known: [], state: state("p1", 7, 7) });
+  again.attached("p1", true, false);
+  again.located(at(7));
+  assert.deepEqual(again.located(at(6)).at(-1), { do: "replace", path: "/", index: 6 });
+  assert.deepEqual(again.travelled(state("p1", 2, 1)), { do: "ask", delta: -4 });
+  again.located(at(2));
+  assert.deepEqual(again.located(at(1)).at(-1), { do: "step", delta: -1, path: "/", index: 1 });
+  assert.deepEqual(again.located(at(0)).at(-1), { do: "replace", path: "/", index: 0 });
+});
+
+test("another page's entries are not this page's, whatever their numbers", () => {
+  const address = fresh();
+  address.located(at(1));
+  address.located(at(2));
+  address.attached("p2", false, false);
+  address.located(at(2));
+  assert.deepEqual(address.located(at(1)).at(-1), { do: "replace", path: "/", index: 1 });
+});
+
+test("who stays at 'leave this page?' stays above the same floor", () => {
+  const address = new Address({ origin: HERE, known: [], state: null });
+  address.attached("p1", false, false);
+  address.located(at(3));
+  address.located(at(4));
+  address.travelled(state("p1", 1, 0));
+  address.stayed();
+  assert.equal(address.floor, 3);
+});
+
 test("who stays at 'leave this page?' gets the tab's entry back", () => {
   const address = fresh();
   address.located(at(1, "/b"));
@@ -114,7 +157,7 @@ test("an address of the router's own is never mirrored, however it is spelled", 
 });
 
 test("history state from anywhere else is not ours", () => {
-  for (const bad of [null, undefined, 1, {}, { isolation: 1 }, { isolation: { page: "<b>", index: 0 } }, { isolation: { page: "p", index: -1 } }, { isolation: { page: "p", index: 1.5 } }]) {
+  for (const bad of [null, undefined, 1, {}, { isolation: 1 }, { isolation: { page: "<b>", index: 0, floor: 0 } }, { isolation: { page: "p", index: -1, floor: -1 } }, { isolation: { page: "p", index: 1.5, floor: 0 } }, { isolation: { page: "p", index: 1 } }, { isolation: { page: "p", index: 1, floor: 2 } }, { isolation: { page: "p", index: 1, floor: -1 } }]) {
     assert.equal(readState(bad), null);
   }
 });

@@ -1,7 +1,8 @@
 // How the page's own history and this tab's history follow each other. Pure: decides, and leaves the doing to navigation.js.
 //
-// Each entry of this tab's history carries {page, index}: which isolated page, and where in that page's history. Going back or forward in the
-// tab asks the page to move by the difference; a move of the page is mirrored by a push, a replacement, or a step of the tab.
+// Each entry of this tab's history carries {page, index, floor}: which isolated page, where in that page's history, and the least index that the
+// entries below it lead to without a gap. Going back or forward in the tab asks the page to move by the difference; a move of the page is mirrored
+// by a push, a replacement, or a step of the tab: never to what lies below the floor, which the person opened before, and which is not the page's.
 
 const OWN = "/.isolation";
 
@@ -24,9 +25,10 @@ export function isOwn(path) {
 export function readState(state) {
   const ours = state?.isolation;
   if (typeof ours !== "object" || ours === null) return null;
-  const { page, index } = ours;
+  const { page, index, floor } = ours;
   if (typeof page !== "string" || !/^[A-Za-z0-9_-]{1,64}$/.test(page) || !Number.isInteger(index) || index < 0 || index > 65535) return null;
-  return { page, index };
+  if (!Number.isInteger(floor) || floor < 0 || floor > index) return null;
+  return { page, index, floor };
 }
 
 /** Follows one viewer page's history. */
@@ -35,6 +37,8 @@ export class Address {
   #known;
   #page = "";
   #index = null; // of this tab's current entry; null: the entry is not ours yet
+  #floor = 0; // of this tab's current entry
+  #settled = 0; // the floor of the entry in which the page last was
   #remote = null; // of the page, as it last said
   #adopt = false; // the next location belongs to the entry that is current, however it came about
   #want = null; // where the person went by back or forward; null: nowhere the page is not
@@ -47,11 +51,16 @@ export class Address {
     if (ours !== null) {
       this.#page = ours.page;
       this.#index = ours.index;
+      this.#floor = ours.floor;
     }
   }
 
   get page() {
     return this.#page;
+  }
+
+  get floor() {
+    return this.#floor;
   }
 
   /** A page was attached. `resumed`: it is the one we asked for. `travelled`: the person came by back or forward. */
@@ -85,8 +94,14 @@ export class Address {
     const steps = [{ do: "strip", origin: home ? null : origin }];
     const shown = home && !isOwn(path) ? path : null;
     const follows = this.#index !== null && !this.#adopt && !travelled;
-    if (follows && index < this.#index) steps.push({ do: "step", delta: index - this.#index, path: shown, index });
-    else steps.push({ do: follows && !replace && index > this.#index ? "push" : "replace", path: shown, index });
+    if (follows && index < this.#index && index >= this.#floor) {
+      steps.push({ do: "step", delta: index - this.#index, path: shown, index });
+    } else {
+      const push = follows && !replace && index > this.#index;
+      steps.push({ do: push ? "push" : "replace", path: shown, index });
+      const joined = push ? index === this.#index + 1 : index === this.#index && !this.#adopt;
+      if (!joined) this.#floor = index;
+    }
     this.#settle(index);
     return steps;
   }
@@ -101,6 +116,7 @@ export class Address {
       return { do: "navigate" };
     }
     this.#index = this.#want = ours.index;
+    this.#floor = ours.floor;
     if (this.#asked !== null) return null; // it is on its way somewhere; from there it is asked further
     if (ours.index === this.#remote) {
       this.#want = null;
@@ -115,6 +131,7 @@ export class Address {
     const delta = this.#remote - this.#index;
     this.#want = this.#asked = null;
     this.#index = this.#remote;
+    this.#floor = this.#settled;
     return delta;
   }
 
@@ -130,6 +147,7 @@ export class Address {
 
   #settle(index) {
     this.#index = index;
+    this.#settled = this.#floor;
     this.#adopt = false;
     this.#want = this.#asked = null;
   }

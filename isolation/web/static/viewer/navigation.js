@@ -42,7 +42,7 @@ export class Navigation {
     const popUp = WINDOW_NAME.exec(window.name);
     window.name = "";
     if (readState(history.state) === null && popUp !== null) {
-      history.replaceState({ isolation: { page: popUp[1], index: 0 } }, "");
+      history.replaceState({ isolation: { page: popUp[1], index: 0, floor: 0 } }, "");
       this.#quiet = true;
     }
     this.#address = new Address({ origin: location.origin, known: configuration.origins, state: history.state });
@@ -134,7 +134,7 @@ export class Navigation {
   }
 
   #state(index) {
-    return { isolation: { page: this.#address.page, index } };
+    return { isolation: { page: this.#address.page, index, floor: this.#address.floor } };
   }
 
   #url(path) {
