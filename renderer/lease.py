@@ -187,6 +187,12 @@ class Lease:
         for other in self.tabs.values():
             other.opened.pop(tab.name, None)
 
+    def gone(self) -> bool:
+        """See :class:`renderer.page.TabHost`."""
+        if self.chromium.line.closed:
+            self.end(LeaseCode.CRASHED)
+        return self.over
+
     def closed(self, tab: Tab) -> None:
         """See :class:`renderer.page.TabHost`."""
         self.tabs.pop(tab.name, None)

@@ -100,6 +100,10 @@ class TabHost(Protocol):
         """Open a session with a page (Chromium's name of it) on the browser's own line, which much may pass through."""
         ...
 
+    def gone(self) -> bool:
+        """Say whether the session's browser is gone, or the session over. All its tabs have then been told why."""
+        ...
+
     def closed(self, tab: Tab) -> None:
         """Hear that a tab's page is gone for good."""
 
@@ -452,7 +456,8 @@ class Tab:
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._page_closed, page)
 
     def _page_closed(self, page: Page) -> None:
-        if page is not self.page or self._ended:
+        # Of a browser that was killed, the pages' ends are reported first, on a busy machine long before its own.
+        if page is not self.page or self._ended or self.host.gone():
             return
         self.end(CloseCode.PAGE_CLOSED)
         self.host.closed(self)

@@ -167,8 +167,7 @@ async def test_a_hundred_at_once_are_served_one_after_the_other() -> None:
 
 async def test_a_node_that_drains_or_lacks_memory_is_passed_over() -> None:
     async with FakeNode(capacity=9) as large, FakeNode(capacity=2) as small, broker(large, small) as it:
-        await until(lambda: all(link.up for link in it.service.nodes.values()))
-        assert large.prepared
+        await until(lambda: all(link.up for link in it.service.nodes.values()) and large.prepared)
         for state in (NodeState.DRAINING, NodeState.LOW_MEMORY):
             await large.become(state)
             await until(lambda: it.service.nodes["n0"].free == 0)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +21,10 @@ from renderer.chromium.launch import Chromium
 from renderer.chromium.processes import Census, Process
 from renderer.input.validate import Controls
 from renderer.lease import Lease
+from renderer.page import Tab
 from renderer.watch import CPU_WINDOW, SECOND_CHANCE_SECONDS, EndPage, EndSession, Limit, Limits, Watch
 from renderer.wire.control import LeaseCode
+from renderer.wire.messages import CloseCode
 
 LIMITS = Limits(memory=1000, processes=3, disk=1000, seconds=60.0)
 
@@ -165,3 +168,42 @@ async def test_a_browser_that_gives_no_sign_of_life_is_ended(monkeypatch: pytest
     await lease.look(Census({}))
     await asyncio.wait_for(over.wait(), 10)
     assert ended == [LeaseCode.HUNG]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_a_page_that_went_with_its_browser_is_not_taken_for_one_that_closed(killed: bool, tmp_path: Path) -> None:
+    """Somebody whose page closed stays away; somebody whose browser died is brought back."""
+
+    class Wires:
+        """A browser, its line and a page, and what they tell."""
+
+        def __init__(self) -> None:
+            self.closed = False
+            self.heard: dict[str, Callable[[Any], None]] = {}
+
+        def on(self, event: str, listener: Callable[[Any], None]) -> None:
+            self.heard[event] = listener
+
+    class Screen:
+        code: CloseCode | None = None
+
+        def close(self, code: CloseCode) -> None:
+            self.code = code
+
+    line, page, screen = Wires(), Wires(), Screen()
+    ended: list[LeaseCode] = []
+    chromium = Chromium(cast("Any", Wires()), cast("Any", line), 0, tmp_path, None)
+    nothing = cast("Any", None)
+    lease = Lease("l", chromium, Controls.of({}), nothing, nothing, nothing, lambda _, code: ended.append(code))
+    tab = Tab(lease, "t", cast("Any", page))
+    lease.tabs["t"] = tab
+    tab.viewer = cast("Any", screen)
+    line.closed = killed
+    page.heard["close"](page)
+    async with asyncio.timeout(10):
+        while screen.code is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert screen.code is (CloseCode.BROWSER_CRASHED if killed else CloseCode.PAGE_CLOSED)
+    assert ended == ([LeaseCode.CRASHED] if killed else [])
+    assert lease.tabs == {}
+    lease.end(LeaseCode.TOLD)
