@@ -247,6 +247,8 @@ async def _run(options: argparse.Namespace, chromium: Path) -> int:
         # People wait for a node that starts again: what else it needs is read from disk while the driver and the first Chromium start.
         loading = asyncio.ensure_future(asyncio.to_thread(import_module, "renderer.server"))
         removed = remove_stale(runtime_dir)
+        if engine.groups is not None:
+            engine.groups.clear()
         if removed:
             log.info("node.cleaned", extra={"directories": removed})
         if options.exit_with_parent:

@@ -40,6 +40,11 @@ class Groups:
 
     branch: Path
 
+    def clear(self) -> None:
+        """End what a node that was killed left in the branch. Call it while the runtime directory is locked: another node may run beside."""
+        for stale in self.branch.glob(f"{_SESSION}*"):
+            close(stale)
+
     def open(self, name: str, limits: Limits) -> Path | None:
         """Make a session's group, or None when the kernel refuses: then the watch alone holds it."""
         group = self.branch / f"{_SESSION}{name}"
@@ -94,7 +99,8 @@ def delegate(uid: int, gid: int, root: Path = ROOT, proc: Path = Path("/proc")) 
     branch = base / f"{_BRANCH}{os.getpid()}"
     try:
         for stale in base.glob(f"{_BRANCH}*"):
-            _remove(stale)
+            if not (proc / stale.name.removeprefix(_BRANCH)).exists():
+                _remove(stale)
         branch.mkdir()
         (branch / "cgroup.procs").write_text(str(os.getpid()))
         # The base gives its controllers to the branch only when it holds no process of its own; as the tree's root it may.
@@ -119,8 +125,6 @@ def find(root: Path = ROOT, proc: Path = Path("/proc")) -> Groups | None:
         # Only ourselves: where others live in the same group, the kernel refuses what follows, and we go back.
         (node / "cgroup.procs").write_text(str(os.getpid()))
         (base / "cgroup.subtree_control").write_text(_enable())
-        for stale in base.glob(f"{_SESSION}*"):
-            close(stale)
         # Whether limits may be set shows when one is.
         probe = Groups(base).open("probe", Limits())
         if probe is None:

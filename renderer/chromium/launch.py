@@ -159,7 +159,7 @@ class Engine:
         return await self._launch(self._playwright, proxy)  # its driver died meanwhile, which is no fault of this browser's
 
     async def running(self) -> Playwright | None:
-        """Return the driver, a new one when the last died."""
+        """Return the driver; start it where none runs, or the last one died."""
         async with self._starting:
             # Its browsers' ends may be heard of before the event loop comes to its own.
             if self._driver is not None:

@@ -511,6 +511,8 @@ async def test_hidden_viewers_cost_nothing(show: Any) -> None:
             while viewer.frames != before:
                 before = viewer.frames
                 await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)
+        assert viewer.frames == before
         await viewer.say(m.Focus(True, True))
         await viewer.until(lambda v: v.frames > before)
 

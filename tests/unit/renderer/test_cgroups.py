@@ -48,6 +48,25 @@ def test_a_branch_is_taken_over(tmp_path: Path) -> None:
     assert groups.open("a1", LIMITS) is None, "a name is used once"
 
 
+def test_a_node_that_waits_beside_another_touches_nothing_of_it(tmp_path: Path) -> None:
+    """A spare finds its branch, or makes it, before it may clean: what is there may be in use."""
+    root, proc = played(tmp_path)
+    service = root / "service"
+    (proc / "4711").mkdir()
+    alive, dead = service / "isolation-renderer-4711", service / "isolation-renderer-4712"
+    for branch in (alive, dead):
+        (branch / "session-just-made").mkdir(parents=True)
+    cgroups.delegate(os.getuid(), os.getgid(), root, proc)
+    assert (alive / "session-just-made").is_dir()
+    assert not dead.exists()
+    (service / "session-a").mkdir()
+    groups = cgroups.find(root, proc)
+    assert groups is not None
+    assert not (service / "session-a" / "cgroup.kill").exists()
+    groups.clear()
+    assert (service / "session-a" / "cgroup.kill").read_text() == "1"
+
+
 @pytest.mark.parametrize(
     ("path", "controllers"), [("/service", "cpu pids"), ("/../..", "cpu memory pids"), ("/gone", "cpu memory pids")]
 )
