@@ -217,8 +217,9 @@ class Observer:
         if self._is_main(event) and self._loading is not active:
             self._loading = active
             self._tab.send(m.Loading(active))
-            if not active and self._tab.pump is not None:
+            if not active and self._tab.pump is not None and self._tab.dispatcher is not None:
                 self._tab.pump.expect()
+                self._tab.dispatcher.arrived()
 
     def _frame_moved(self, frame: Frame) -> None:
         if frame.parent_frame is not None:

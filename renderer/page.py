@@ -127,8 +127,10 @@ class Tab:
         self._video = False  # whether the viewer plays film
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
+        self._crashed: Page | None = None  # in whose place another is being put
         self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
         self._wanted = ""  # where it was last sent
+        self._leaving = ""  # where its person sent it and it may not have gone, because it hangs
         self._ended = False
         self._take(page)
 
@@ -351,6 +353,8 @@ class Tab:
             if now - self._asked >= PING_SECONDS:
                 self._asked = now
                 self.tasks.start(self._ping())
+        elif now - self._asked >= HUNG_SECONDS and self._leaving:
+            self.tasks.start(self._restart_at(self._leaving))
         elif now - self._asked >= HUNG_SECONDS and now - self._told >= HUNG_AGAIN_SECONDS:
             self._told = now
             log.warning("page.hung", extra={"page": self.name})
@@ -361,21 +365,37 @@ class Tab:
         try:
             await self.observer.cdp.send("Runtime.evaluate", {"expression": "0"})
         finally:
-            self._asking, self._told = False, 0.0
+            self._asking, self._told, self._leaving = False, 0.0, ""
 
     async def _unstick(self, url: str) -> bool:
-        """End the process of a page that hangs; a fresh one opens ``url`` in its place. False: it answers, and can go there by itself."""
-        if not self._asking or self.observer.dialog_open:
+        """End the process of a page that hangs; a fresh one opens ``url`` in its place. False: it answers, and can go there by itself.
+
+        Where nobody has asked yet whether it answers, that is done now; and if it does not, :meth:`check` does the rest.
+        """
+        if self.observer.dialog_open:
+            return False
+        self._leaving = url
+        if not self._asking:
+            self._asked = time.monotonic()
+            self.tasks.start(self._ping())
             return False
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 await self.observer.cdp.send("Runtime.evaluate", {"expression": "0"})
         except TimeoutError:
-            log.warning("page.restarted", extra={"page": self.name})
-            self._restart = url
-            await self.observer.cdp.send("Page.crash")
+            await self._restart_at(url)
             return True
         return False
+
+    async def _restart_at(self, url: str) -> None:
+        log.warning("page.restarted", extra={"page": self.name})
+        self._restart, self._leaving = url, ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self.observer.cdp.send("Page.crash")
+                await asyncio.Event().wait()  # where it crashed, we end with it
+        # The command waits in the page itself, which does not come to it where WebAssembly computes. It goes when it is closed.
+        self._page_crashed(self.page)
 
     async def _focus(self, viewer: Viewer, *, visible: bool) -> None:
         changed = viewer.visible is not visible
@@ -463,8 +483,9 @@ class Tab:
         self.host.closed(self)
 
     def _page_crashed(self, page: Page) -> None:
-        if page is not self.page or self._ended:
+        if page is not self.page or page is self._crashed or self._ended:
             return
+        self._crashed = page
         now = time.monotonic()
         recover = True
         if not self._restart:
@@ -487,8 +508,9 @@ class Tab:
         self.tasks.close()
         self._take(fresh)
         try:
-            await crashed.close()
-        except Error:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await crashed.close()
+        except (Error, TimeoutError):
             log.info("page.gone", extra={"page": self.name})
         if viewer is not None:
             self._look(viewer, mac=mac)

@@ -9,6 +9,11 @@
   const top = window === window.top;
   const inner = event => event.composedPath()[0];
 
+  // ---- the caret stands still: a blink is two pictures a second, for as long as a field has the keyboard (a page that wants it to blink can say so)
+  const calm = new CSSStyleSheet();
+  calm.replaceSync(':where(:root) { caret-animation: manual }');
+  document.adoptedStyleSheets.push(calm);
+
   // ---- who has the keyboard: text to paste goes to the frame that said so last
   const here = () => say('here', {});
   addEventListener('focus', here, true);

@@ -25,6 +25,7 @@ from typing import Any
 from playwright.async_api import Error
 
 from renderer.cdp import Event
+from renderer.chromium.priority import BROWSER
 
 # ---------------------------------------------------------------- limits
 MAX_MESSAGE = 128 * 1024 * 1024  # bytes; the largest real one is a picture's file, 16 MB in base64
@@ -40,14 +41,20 @@ OWN_NUMBER = 0x7000_0000
 _NAMES = ("to-browser", "from-browser", "to-driver", "from-driver")
 # $1: private directory; then the command. The driver gives its program two descriptors: 3 is read from, 4 is written to. Its error output
 # is the program's alone: the driver takes the program for alive until that is closed. Each pipe is first opened for both directions: a node that
-# has died meanwhile opens none, and a shell that waited for it would wait for ever.
-_SCRIPT = """home=$1
+# has died meanwhile opens none, and a shell that waited for it would wait for ever. Last it steps behind the node; the kernel takes such a word for a
+# group ten times a second, from all accounts together.
+_SCRIPT = f"""home=$1
 shift
 exec 5<>"$home/from-driver" 6<>"$home/to-driver" 7<>"$home/to-browser" 8<>"$home/from-browser"
 cat <&3 >"$home/from-driver" 2>/dev/null 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- &
 cat <"$home/to-driver" >&4 2>/dev/null 3<&- 4>&- 5>&- 6>&- 7>&- 8>&- &
 exec 3<"$home/to-browser" 4>"$home/from-browser" 5>&- 6>&- 7>&- 8>&-
-exec "$@"
+for turn in 1 2 3 4 5; do
+  [ -w /proc/self/autogroup ] || break
+  {{ echo {BROWSER} >/proc/self/autogroup; }} 2>/dev/null && break
+  sleep 0.1
+done
+exec nice -n {BROWSER} "$@"
 """
 _ANSWERED = b'{"id":%d,' % OWN_NUMBER
 _SESSION = b'"sessionId":"'

@@ -1,7 +1,9 @@
-"""Let a page that computes without end wait behind everybody else's: no process is stopped, each only gets less while others want more.
+"""Who waits for whom when the processors are busy: browsers wait for the node and the router, and a page that computes without end for everybody.
 
-Every browser leads a session of its own, so where the kernel groups sessions for fairness (``sched_autogroup_enabled``) two browsers share the processor
-evenly whatever they run; lowering the group makes the busy one give way further. Elsewhere the busy process's own threads are lowered.
+Every browser leads a session of its own, and where the kernel groups sessions for fairness (``sched_autogroup_enabled``) each gets as much as the node
+that serves them all: with four that scrolled, it had a fifth of the machine, and their pictures were made faster than they could be sent. So browsers
+start behind it (see :mod:`renderer.chromium.line`). A busy page's process, and its browser's group, go further back; no process is ever stopped.
+Where the kernel groups nothing, the processes' own priorities say the same.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import os
 from pathlib import Path
 
 # ---------------------------------------------------------------- limits
-LOW = 10  # nice value: a tenth of the weight of an ordinary process
+BROWSER = 5  # nice value of every browser: a third of the weight of an ordinary process (sched(7): each step is a factor of 1.25)
+LOW = 15  # of a busy one: a tenth of another browser's weight
 
 log = logging.getLogger("renderer.priority")
 
@@ -23,7 +26,7 @@ def lower(pid: int, proc: Path = Path("/proc")) -> bool:
 
 def restore(pid: int, proc: Path = Path("/proc")) -> bool:
     """Undo :func:`lower`. The kernel lets an ordinary account do so for groups; for threads only where its RLIMIT_NICE allows."""
-    return _set(pid, 0, proc)
+    return _set(pid, BROWSER, proc)
 
 
 def _set(pid: int, nice: int, proc: Path) -> bool:

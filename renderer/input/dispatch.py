@@ -68,8 +68,8 @@ class Dispatcher:
         self._pulling = False  # whether the pointer moved last with its button held
         self._fingers: dict[int, TouchPoint] = {}
         self._by_finger = False
+        self._resting: Pointer | None = None  # where the pointer is, with no button held
         self.mac = False
-        self.pointer = (0, 0)  # where the pointer was last, CSS pixels
 
     async def start(self) -> None:
         """Begin. HTML drag and drop is run by us: Chromium's own drag loop waits for a screen that is not there."""
@@ -92,9 +92,15 @@ class Dispatcher:
     def clear(self) -> None:
         """Forget what waits (another viewer took over)."""
         self._queue.clear()
+        self._resting = None
         if self._fingers:
             self._queue.put(Touch(TouchKind.CANCEL, (), 0))  # nobody else will lift them
             self._wake.set()
+
+    def arrived(self) -> None:
+        """Say once more where the pointer is: another document has come under it, and on a screen would be told."""
+        if self._resting is not None:
+            self.put(self._resting)
 
     def _drag_began(self, event: Event) -> None:
         data = event.get("data")
@@ -156,6 +162,12 @@ class Dispatcher:
 
     async def _send(self, message: ToRenderer) -> None:
         match message:
+            case Touch():
+                self._resting = None
+            case Pointer() | Wheel():
+                held = isinstance(message, Pointer) and message.buttons != 0
+                self._resting = None if held else Pointer(PointerKind.MOVE, message.x, message.y, 0, 0, 0, 0)
+        match message:
             case Pointer():
                 await self._pointer(message)
             case Touch():
@@ -163,7 +175,6 @@ class Dispatcher:
             case Wheel() if message.modifiers & CTRL:
                 await self._pinch(message)
             case Wheel():
-                self.pointer = (message.x, message.y)
                 await self._cdp.send(
                     "Input.dispatchMouseEvent",
                     {
@@ -195,8 +206,6 @@ class Dispatcher:
         remaining = {point.id: point for point in message.points}
         lifted = [point for number, point in self._fingers.items() if number not in remaining]
         self._fingers = remaining
-        if message.points:
-            self.pointer = (message.points[0].x, message.points[0].y)
         # Chromium wants those that are there after a start or a move, those that left after an end, and none after a cancel.
         points = lifted if message.kind is TouchKind.END else message.points
         await self._cdp.send(
@@ -210,7 +219,6 @@ class Dispatcher:
 
     async def _pinch(self, message: Wheel) -> None:
         """Two fingers on a touchpad: the page hears of a wheel with Control; where it does not want that, Chromium magnifies."""
-        self.pointer = (message.x, message.y)
         gesture = {
             "x": message.x,
             "y": message.y,
@@ -228,7 +236,6 @@ class Dispatcher:
             await self._cdp.send("Input.dispatchMouseEvent", wheel)
 
     async def _pointer(self, message: Pointer) -> None:
-        self.pointer = (message.x, message.y)
         if self._drag is not None and await self._dragged(message):
             return
         moved = message.kind is PointerKind.MOVE

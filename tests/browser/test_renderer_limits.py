@@ -7,21 +7,24 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from renderer.chromium.priority import LOW
+from renderer.chromium.priority import BROWSER, LOW
 from renderer.chromium.processes import browser_of
 from renderer.wire import messages as m
 from renderer.wire.control import Drain, LeaseCode, LeaseState, NodeState, Prepare
 from renderer.wire.control_codec import encode_control
 from tests.support.renderer import (
     CHECKOUT,
+    ORIGIN,
     PATIENCE,
     Gateway,
     NodeProcess,
@@ -46,13 +49,26 @@ HOARD = """<title>hoards</title><script>
   const kept = [];
   setInterval(() => { if (kept.length < 300) kept.push(new Uint8Array(16 << 20).fill(kept.length + 1)); }, 20);
 </script>"""
+WASM = "0061736d0100000001040160000003020100070501016600000a0901070003400c000b0b"  # (func (export "f") (loop (br 0)))
+BOMBS = {
+    "frames": "for (let n = 0; n < 500; n++) document.body.append(document.createElement('iframe'));",
+    "workers": "for (let n = 0; n < 500; n++) new Worker(URL.createObjectURL(new Blob(['onmessage = () => {}'])));",
+    "wasm": f"setTimeout(() => new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.fromHex('{WASM}'))).exports.f(), 100);",
+    "canvas": """for (const side of [30000, 16384, 16384, 16384]) { const canvas = document.createElement('canvas'); canvas.width = canvas.height = side;
+      document.body.append(canvas); canvas.getContext('2d')?.fillRect(0, 0, side, side); }""",
+    "picture": """for (let n = 0; n < 20; n++) { const image = new Image(); image.src = `/bomb.png?${n}`;
+      document.body.append(image); image.decode().then(() => { document.title = 'decoded'; }, () => {}); }""",
+}
 WAITS = "<title>waits</title><script>setTimeout(() => alert('wait for me'), 200)</script>"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def gateway() -> AsyncIterator[Gateway]:
     async with Gateway() as running:
-        for path, body in (("/", LIVELY), ("/spin", SPIN), ("/hoard", HOARD), ("/waits", WAITS)):
+        running.pages[ORIGIN + "/bomb.png"] = (200, {"Content-Type": "image/png"}, picture_bomb())
+        for name, script in BOMBS.items():
+            running.html(f"/bomb/{name}", f"<title>armed</title><body><script>{script} document.title = 'lit';</script>")
+        for path, body in (("/", LIVELY), ("/lively", LIVELY), ("/spin", SPIN), ("/hoard", HOARD), ("/waits", WAITS)):
             running.html(path, body)
         running.html("/opens", "<script>for (let n = 0; n < 5; n++) open(`http://site${n}.example/`, '', 'noopener')</script>")
         for n in range(5):
@@ -67,6 +83,18 @@ async def node() -> AsyncIterator[NodeProcess]:
     async with node_process(runtime_dir, "--warm", "0", "--capacity", "8", *limits) as running:
         yield running
     shutil.rmtree(runtime_dir.parent)
+
+
+def picture_bomb() -> bytes:
+    """A PNG of 20,000 × 20,000 grey pixels (RFC 2083): 1.6 GB when it is drawn, some 50 kB as it comes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    side = 20_000
+    rows = zlib.compress(bytes(side * (1 + side // 8)), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def browser(node: NodeProcess, lease: str) -> int:
@@ -143,6 +171,32 @@ async def test_a_browser_sees_nothing_of_its_neighbour(node: NodeProcess, gatewa
             await end_lease(control, name)
 
 
+def niceness(pid: int) -> int:
+    stat = proc(pid, "stat")
+    return int(stat[stat.rindex(b")") + 2 :].split()[16])
+
+
+@pytest.mark.case(24)
+async def test_browsers_stand_behind_the_node(node: NodeProcess, gateway: Gateway) -> None:
+    """Else what serves everybody gets as much of a busy machine as each that it serves."""
+    async with node.control() as control:
+        assert (await start_lease(control, "behind", gateway.egress("behind"))).state is LeaseState.STARTED
+        async with node.viewer("behind") as viewer:
+            await viewer.title("0")
+            leader = next(line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started")
+            first = browser(node, "behind")
+            assert niceness(node.process.pid) == 0
+            chromium = [pid for pid in [first, *descendants(first)] if b"--type=" in proc(pid, "cmdline") or pid == first]
+            assert len(chromium) > 2
+            assert {niceness(pid) for pid in chromium} == {BROWSER}
+            if group := proc(
+                leader, "autogroup"
+            ):  # where the kernel groups sessions, that of the node is another, and not lowered
+                assert group.split()[-1] == b"%d" % BROWSER
+                assert proc(node.process.pid, "autogroup").split()[-1] == b"0"
+        await end_lease(control, "behind")
+
+
 @pytest.mark.case(55)
 async def test_everything_of_a_browser_ends_with_its_first_process(node: NodeProcess, gateway: Gateway) -> None:
     async with node.control() as control:
@@ -172,8 +226,7 @@ async def test_a_page_that_spins_is_told_of_and_loaded_again(node: NodeProcess, 
             await spinning.until(lambda v: m.Notice(m.NoticeCode.PAGE_HUNG) in v.messages, 60)
             await until(lambda: any(line["event"] == "limit.processor" and line["lowered"] for line in node.logs), 60)
             pid = next(line["pid"] for line in node.logs if line["event"] == "limit.processor")
-            stat = proc(pid, "stat")
-            assert int(stat[stat.rindex(b")") + 2 :].split()[16]) == LOW
+            assert niceness(pid) == LOW
             gateway.html("/spin", LIVELY)
             before = len(spinning.messages)
             await spinning.say(m.Reload(False))
@@ -212,6 +265,48 @@ async def test_memory_ends_the_page_then_the_session_and_no_other(node: NodeProc
             await beside.click(100, 100)
             await beside.title("1")
         assert any(line["event"] == "limit.session" and line["limit"] == "memory" for line in node.logs)
+        await end_lease(control, "beside")
+
+
+@pytest.mark.case(24, 51)
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_a_bomb_hurts_nobody_else_and_its_person_works_on_or_is_told(
+    node: NodeProcess, gateway: Gateway, bomb: str
+) -> None:
+    async with node.control() as control:
+        for name in ("bombed", "beside"):
+            assert (await start_lease(control, name, gateway.egress(name))).state is LeaseState.STARTED
+        async with node.viewer("bombed", f"/bomb/{bomb}") as bombed, node.viewer("beside") as beside:
+            await beside.title("0")
+            # Lit, or so heavy that its person has been told already. Going off takes it a moment, which nothing marks.
+            await bombed.until(lambda v: any(x == m.Title("lit") or isinstance(x, m.Notice | m.Closed) for x in v.messages), 60)
+            await asyncio.sleep(1)
+            for click in range(1, 6):
+                await beside.click(100, 100)
+                await beside.title(str(click))
+            # Its own person goes elsewhere and works on there, or has been told that the session ended, and why.
+            leader = next(
+                line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started" and line["lease"] == "bombed"
+            )
+            computing = [pid for pid in node.pages() if pid in descendants(leader)]
+            if not any(isinstance(x, m.Closed) for x in bombed.messages):
+                await bombed.say(m.Navigate("/lively"))
+            ended = await bombed.until(
+                lambda v: next((x for x in v.messages if isinstance(x, m.Closed) or x == m.Title("0")), None), 90
+            )
+            if isinstance(ended, m.Closed):
+                assert ended.code is m.CloseCode.LIMIT_REACHED
+            else:
+                # What was left may still hold its memory, and its process be ended for that; the new page is then loaded once more.
+                async with asyncio.timeout(60):
+                    while not any(x in map(m.Title, ("1", "2", "3")) for x in bombed.messages):
+                        await bombed.click(100, 100)
+                        await asyncio.sleep(0.5)
+                if bomb == "wasm":  # it never comes to hear that it should end
+                    await until(lambda: not any(alive(pid) for pid in computing))
+                await end_lease(control, "bombed")
+            await beside.click(100, 100)
+            await beside.title("6")
         await end_lease(control, "beside")
 
 

@@ -197,6 +197,28 @@ async def test_alert_loop_ends(show: Any) -> None:
         assert 1 <= answered < 20
 
 
+@pytest.mark.case(49)
+async def test_a_page_that_will_not_let_go_is_left_with_one_answer(show: Any, gateway: Gateway) -> None:
+    """Full screen again and again, the pointer locked, questions inside the question whether to leave."""
+    gateway.html("/after", "<title>after</title>")
+    body = """<title>-</title><style>html{height:100%}</style><script>
+      const grab = () => { document.documentElement.requestFullscreen().catch(() => {}); document.body.requestPointerLock(); };
+      onclick = () => { document.title = 'grabbed'; grab(); setInterval(grab, 100); };
+      onfullscreenchange = onkeydown = grab;
+      onbeforeunload = (event) => { alert('first'); prompt('second'); event.preventDefault(); return 'stay'; };</script>"""
+    async with show(body, "/trap") as viewer:
+        await viewer.click(300, 300)
+        await viewer.title("grabbed")
+        await viewer.say(m.ExitFullscreen())
+        await viewer.say(m.Navigate("/after"))
+        dialog = await viewer.message(m.Dialog)
+        assert (dialog.kind, dialog.message) == (m.DialogKind.BEFORE_UNLOAD, "")
+        await viewer.say(m.DialogReply(dialog.id, True, ""))
+        await viewer.title("after")
+        assert sum(isinstance(x, m.Dialog) for x in viewer.messages) == 1
+        assert [x for x in viewer.messages if isinstance(x, m.Fullscreen)][-1:] in ([], [m.Fullscreen(False)])
+
+
 @pytest.mark.feature("drop-downs", by="mouse")
 @pytest.mark.feature("drop-downs", by="keyboard")
 @pytest.mark.case(65)
@@ -302,6 +324,40 @@ async def test_windows_wait_for_viewers(show: Any, node: NodeProcess, gateway: G
             gateway.html("/closing", "<script>close()</script>")
             closed = await child.message(m.Closed)
             assert closed.code is m.CloseCode.PAGE_CLOSED
+
+
+@pytest.mark.case(69)
+async def test_a_sign_in_window_answers_its_opener_and_closes(show: Any, node: NodeProcess, gateway: Gateway, lease: str) -> None:
+    """As with OAuth in a window of its own: another site's, which tells the result to its opener."""
+    granted = f"opener.postMessage({{code: 'granted'}}, '{ORIGIN}'); window.close()"
+    gateway.html(
+        "/authorize", f'<title>allow?</title><body onclick="{granted}">' + BOX.format(0, 0, 90, 90, "#0f0"), origin=OTHER
+    )
+    body = f"""<title>-</title><script>
+      onclick = () => open('{OTHER}/authorize?state=7', 'sign-in', 'popup,width=400,height=500');
+      onmessage = ({{origin, data, source}}) => document.title = `${{origin}} ${{data.code}} ${{source.closed}}`;</script>"""
+    async with show(body, "/signs-in") as viewer:
+        await viewer.click(300, 300)
+        opened = await viewer.message(m.Opened)
+        assert (opened.origin, opened.path) == (OTHER, "/authorize?state=7")
+        async with node.viewer(lease, "/ignored", page=opened.page, origin=OTHER) as window:
+            await window.colour(50, 50, (0, 255, 0))
+            await window.click(50, 50)
+            assert (await window.message(m.Closed)).code is m.CloseCode.PAGE_CLOSED
+        await viewer.titled(f"{OTHER} granted (true|false)")
+
+
+@pytest.mark.case(69)
+async def test_a_form_that_posts_itself_to_another_site_arrives_there(show: Any, gateway: Gateway) -> None:
+    """As with SAML: the answer goes through the browser from one site to the other, in a form."""
+    gateway.html("/acs", "<title>signed in</title>", origin=OTHER)
+    body = f"""<title>-</title><form method=post action='{OTHER}/acs'><input type=hidden name=SAMLResponse value='PHNhbWw+'></form>
+      <script>onclick = () => document.forms[0].submit();</script>"""
+    async with show(body, "/idp") as viewer:
+        await viewer.click(300, 300)
+        await viewer.title("signed in")
+        await viewer.message(m.Location, lambda x: (x.origin, x.path) == (OTHER, "/acs"))
+        assert gateway.posted[-1] == (OTHER + "/acs", b"SAMLResponse=PHNhbWw%2B")
 
 
 @pytest.mark.feature("new windows and tabs, opener kept, capped", by="mouse")
@@ -514,6 +570,18 @@ async def test_hidden_viewers_cost_nothing(show: Any) -> None:
         await asyncio.sleep(0.5)
         assert viewer.frames == before
         await viewer.say(m.Focus(True, True))
+        await viewer.until(lambda v: v.frames > before)
+
+
+async def test_a_field_that_has_the_keyboard_is_at_rest(show: Any) -> None:
+    """Its caret does not blink: that would be two pictures a second for as long as somebody leaves a form open."""
+    async with show("<title>-</title><input autofocus value='a b c' style='font-size:40px;margin:20px'>", "/rests") as viewer:
+        await viewer.message(m.Editing, lambda x: x.mode is m.EditingMode.TEXT)
+        await asyncio.sleep(1)  # nothing marks the end of nothing happening
+        before = viewer.frames
+        await asyncio.sleep(1.5)
+        assert viewer.frames == before
+        await viewer.key("x", "KeyX")
         await viewer.until(lambda v: v.frames > before)
 
 

@@ -501,6 +501,33 @@ async def test_wheels_add_up_while_the_last_ones_picture_is_awaited() -> None:
     tasks.close()
 
 
+async def test_a_document_that_comes_under_the_pointer_is_told_where_it_is() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+
+    async def after(*messages: m.ToRenderer) -> list[tuple[str, int]]:
+        for message in messages:
+            made.put(message)
+        async with asyncio.timeout(5):
+            await page.until(lambda: len(page.sent) == len(messages))
+            page.sent.clear()
+            made.arrived()
+            made.put(KEY)  # in order: what comes before it has been sent when it is
+            await page.until(lambda: any("key" in params for _, params in page.sent))
+        told = [(params["type"], params["x"]) for _, params in page.sent if "x" in params]
+        page.sent.clear()
+        return told
+
+    assert await after() == [], "nobody knows where it is"
+    assert await after(move(5)) == [("mouseMoved", 5)]
+    assert await after(m.Wheel(7, 5, 0, 120, 0)) == [("mouseMoved", 7)]
+    assert await after(DOWN) == [], "not in the middle of a press"
+    assert await after(move(9)) == [("mouseMoved", 9)]
+    made.clear()
+    assert await after() == [], "it was somebody else's"
+    tasks.close()
+
+
 async def test_keys_go_in_order_while_the_page_hangs() -> None:
     page = FakePage()
     made, tasks = await dispatcher(page)
