@@ -65,7 +65,7 @@ class Lease:
         self._tasks = Tasks("lease")
         self._context: BrowserContext | None = None
         self._own: set[Page] = set()
-        self._spare: Page | None = None  # made by start(): the first viewer need not wait for one
+        self._spare: Tab | None = None  # made by start(), for the first viewer: its page comes to know us while the viewer loads
         self._creating = asyncio.Lock()
         self._limits = limits
         self._watch = Watch(limits, time.monotonic())
@@ -82,7 +82,7 @@ class Lease:
                 no_viewport=True, accept_downloads=False, service_workers="allow"
             )
             self._context.set_default_timeout(10_000)
-            self._spare = await present_credentials(self._context, egress.username, egress.password)
+            page = await present_credentials(self._context, egress.username, egress.password)
         except (Error, EgressError) as problem:
             raise LaunchError(str(problem).splitlines()[0]) from problem
         self._context.on("page", self._page_came)
@@ -90,15 +90,13 @@ class Lease:
             self.chromium.browser, self.store, lambda: self.controls, self._tab_of, self._last_used, self._tasks
         )
         try:
-            await self._downloads.start(await self._permit())
+            await self._downloads.start(await self._permit(page))
         except Error as problem:
             raise LaunchError(str(problem).splitlines()[0]) from problem
+        self._spare = Tab(self, secrets.token_urlsafe(12), page)
 
-    async def _permit(self) -> str:
+    async def _permit(self, page: Page) -> str:
         """Let pages write to the session's own clipboard, as browsers let them, and read it never. Return Chromium's name of the context."""
-        page = self._spare
-        if page is None:
-            raise LaunchError("no page")
         session = await page.context.new_cdp_session(page)
         target = await session.send("Target.getTargetInfo")
         await session.detach()
@@ -131,9 +129,6 @@ class Lease:
         """Make an empty page that is ours, not a window a page opened."""
         if self._context is None:
             raise LaunchError("no context")
-        spare, self._spare = self._spare, None
-        if spare is not None and not spare.is_closed():
-            return spare
         async with self._creating:
             page = await self._context.new_page()
             self._own.add(page)
@@ -154,15 +149,17 @@ class Lease:
         if len(self.tabs) >= self.controls.tabs and not await self._make_room():
             viewer.close(CloseCode.TAB_LIMIT)
             return None
-        try:
-            page = await self.new_page()
-        except (Error, LaunchError):
-            viewer.close(CloseCode.BROWSER_CRASHED)
-            return None
+        tab, self._spare = self._spare, None
+        if tab is None:
+            try:
+                tab = Tab(self, secrets.token_urlsafe(12), await self.new_page())
+            except (Error, LaunchError):
+                viewer.close(CloseCode.BROWSER_CRASHED)
+                return None
         if self.over:
             viewer.close(CloseCode.BROWSER_CRASHED)
             return None
-        tab = self._tab(page)
+        self.tabs[tab.name] = tab
         tab.attach(viewer, hello, resumed=False)
         tab.tasks.start(tab.navigate(viewer.origin + hello.path))
         return tab
@@ -178,11 +175,6 @@ class Lease:
         await oldest.close()
         return True
 
-    def _tab(self, page: Page) -> Tab:
-        tab = Tab(self, secrets.token_urlsafe(12), page)
-        self.tabs[tab.name] = tab
-        return tab
-
     def _taken(self, tab: Tab) -> None:
         for other in self.tabs.values():
             other.opened.pop(tab.name, None)
@@ -196,6 +188,8 @@ class Lease:
     def closed(self, tab: Tab) -> None:
         """See :class:`renderer.page.TabHost`."""
         self.tabs.pop(tab.name, None)
+        if tab is self._spare:
+            self._spare = None
         self._taken(tab)
         self.last_seen = time.monotonic()
 
@@ -217,7 +211,8 @@ class Lease:
             if opener is not None:
                 opener.notice(NoticeCode.TAB_LIMIT if full else NoticeCode.POPUP_BLOCKED)
             return
-        tab = self._tab(page)
+        tab = Tab(self, secrets.token_urlsafe(12), page)
+        self.tabs[tab.name] = tab
         tab.opener = opener
         moved = asyncio.Event()
         page.on("framenavigated", lambda _: moved.set() if split_address(page.url)[0] else None)
@@ -324,9 +319,10 @@ class Lease:
             close = CloseCode.BROWSER_CRASHED
         elif code in LIMITS:
             close = CloseCode.LIMIT_REACHED
-        for tab in list(self.tabs.values()):
+        for tab in [*self.tabs.values(), *([self._spare] if self._spare is not None else [])]:
             tab.end(close)
         self.tabs.clear()
+        self._spare = None
         self._ended(self, code)
 
 

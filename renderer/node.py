@@ -15,7 +15,7 @@ from renderer.capture.share import FairShare
 from renderer.cdp import Tasks
 from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError, children
-from renderer.chromium.pool import Pool
+from renderer.chromium.pool import SETTLE_SECONDS, Pool
 from renderer.chromium.processes import available_memory, take_census
 from renderer.input.validate import Controls
 from renderer.lease import Lease
@@ -221,6 +221,8 @@ class Node:
 
     async def _after_start(self) -> None:
         self._changed()
+        # Whoever was just served now loads a page, and would share the processors with a browser that nobody waits for.
+        await asyncio.sleep(SETTLE_SECONDS)
         self._pool.fill()
 
     def stop_lease(self, name: str) -> None:

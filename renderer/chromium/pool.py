@@ -24,9 +24,7 @@ from renderer.chromium.flags import Proxy
 from renderer.chromium.launch import Chromium, Engine, LaunchError, NoSandboxError
 
 # ---------------------------------------------------------------- limits
-SETTLE_SECONDS = (
-    2.0  # after a router came, before browsers are warmed that nobody asked for: people whose node died come back within it
-)
+SETTLE_SECONDS = 2.0  # after a router or a person came, before browsers are warmed that nobody asked for: who waits for a first page is served first
 RETRY_SECONDS = 5.0  # between attempts to warm a browser when starting fails
 WARM_LIFE_SECONDS = (
     3600.0  # a browser that waits longer is replaced: it gathers memory, and may be older than Chromium on the disk
@@ -132,7 +130,7 @@ class Pool:
         self.fill()
 
     def fill(self) -> None:
-        """Start what is missing, in the background. Called when a session has begun, so that warming never competes with somebody waiting."""
+        """Start what is missing, in the background. Called when a session has begun and had time for its first page: warming competes with nobody who waits."""
         if (self._filling is None or self._filling.done()) and not self._closed.is_set() and self._proxy is not None:
             self._filling = self._tasks.start(self._fill())
 

@@ -26,6 +26,7 @@ from tests.support.renderer import (
     Gateway,
     NodeProcess,
     ViewerClient,
+    end_lease,
     new_runtime_dir,
     node_process,
     open_to_all,
@@ -596,6 +597,21 @@ async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
         seen = len(viewer.messages)
         await viewer.message(m.Frame, lambda f: f.whole, after=seen - 1)
         await viewer.colour(50, 50, (0, 255, 255))
+
+
+@pytest.mark.case(51)
+async def test_a_page_that_dies_before_its_first_viewer_comes_is_replaced(node: NodeProcess, gateway: Gateway) -> None:
+    """The first page is made with the session, and waits for who looks at it."""
+    gateway.html("/early", "<title>early</title>" + BOX.format(0, 0, 100, 100, "#0f0"))
+    async with node.control() as control:
+        before = set(node.pages())
+        assert (await start_lease(control, "early", gateway.egress("early"))).state is LeaseState.STARTED
+        for pid in set(node.pages()) - before:
+            os.kill(pid, signal.SIGKILL)
+        async with node.viewer("early", "/early") as viewer:
+            await viewer.colour(50, 50, (0, 255, 0))
+            await viewer.title("early")
+        await end_lease(control, "early")
 
 
 async def test_a_page_that_does_not_answer_at_first_is_replaced_and_goes_where_it_was_sent(gateway: Gateway) -> None:
