@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -137,8 +137,10 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if field.annotation is float or (isinstance(value, int) and value >= 3600):
+    if any(isinstance(part, BeforeValidator) for part in field.metadata) and isinstance(value, int | float):
         return f"`{_duration(int(value))}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
     return f"`{value}`" if value != "" else "–"
 
 

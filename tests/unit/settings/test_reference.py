@@ -1,7 +1,13 @@
+import re
 from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import TypeAdapter
 
 from isolation.policy.controls import CONTROL_KEYS
 from isolation.settings import document, load, reference
+from isolation.settings.schema import Configuration
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -15,6 +21,23 @@ def test_every_setting_has_a_sentence():
     assert len(rows) > 50
     for row in rows:
         assert row.rstrip(" |").split("|")[3].strip().endswith((".", "?", ")", "`")), row
+
+
+def test_a_default_that_is_written_down_means_the_default():
+    """Who copies it from the table into a file changes nothing."""
+    checked = 0
+    for name, value, _ in reference._rows(Configuration, ""):
+        written = re.fullmatch("`(.+)`", value)
+        model = Configuration
+        *parents, last = name.replace("[]", "").split(".")
+        for parent in parents:
+            model = reference._section(model.model_fields[parent].annotation)
+        if written:
+            field = model.model_fields[last]
+            adapter = TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
+            assert adapter.validate_python(yaml.safe_load(written[1])) == field.default, name
+            checked += 1
+    assert checked > 25
 
 
 def test_every_control_is_described():
