@@ -103,6 +103,10 @@ async def test_canvas_at_rest_equals_chromiums_screenshot(node: NodeProcess) -> 
             for _ in range(min(SESSIONS, len(waiting))):
                 group.create_task(work_through(gateway, scale, waiting))
     pages = len({chunk.page for chunk in work})
+    if tally.wrong or tally.strayed:
+        for line in node.logs:
+            if line.get("level") not in {"debug", "info"} or line["event"].startswith(("lease.", "page.")):
+                sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"\n{tally.words()}; seed {SEED}, {pages} pages, {time.monotonic() - began:.0f} s\n")
     assert tally.bursts == sum(chunk.bursts for chunk in work)
     assert not tally.wrong, "\n".join(tally.wrong)
