@@ -209,6 +209,11 @@ class Observer:
         return frame == self._main_frame or self.world.of_frame(frame) is not None
 
     @property
+    def loading(self) -> bool:
+        """Whether the main frame is on its way somewhere."""
+        return self._loading
+
+    @property
     def address(self) -> tuple[str, str]:
         """Origin and path of the page now."""
         return self._location.origin, self._location.path

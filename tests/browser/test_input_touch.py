@@ -229,3 +229,25 @@ async def test_links_and_windows_by_finger(sit: Any, isolation: Isolation, site:
         await seat.titled("Next")
         await seat.page.go_back()
         await seat.titled("first")
+
+
+@pytest.mark.feature("full screen, with the origin told", by="touch")
+async def test_full_screen_is_left_by_a_press(sit: Any, site: ViewerSite) -> None:
+    """A phone has no Escape; and where the device gives no full screen the page fills the window, with nothing of the device's to leave it by."""
+    body = """<div id=v style='width:300px;height:200px;background:#08f'></div><button style='position:absolute;left:20px;top:300px;width:300px;height:60px'
+      onclick="v.requestFullscreen()">full</button><script>document.onfullscreenchange = () => say(document.fullscreenElement ? 'full' : 'left');</script>"""
+    async with sit(body, **PHONE) as seat:
+        for given in (True, False):
+            if not given:
+                await seat.page.evaluate("Element.prototype.requestFullscreen = undefined")
+            before = await seat.page.title()
+            await seat.tap(150, 330)
+            await seat.titled(".*full")
+            toast = seat.page.locator(".toast", has_text=f"{site.origin} fills the screen.")
+            await toast.wait_for()
+            assert "Esc" not in (await toast.text_content() or "")
+            await toast.get_by_role("button", name="Leave").tap()
+            await seat.titled(".*left")
+            await toast.wait_for(state="detached")
+            assert await seat.page.title() != before
+            await seat.true("document.fullscreenElement === null")

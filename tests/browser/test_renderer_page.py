@@ -23,6 +23,7 @@ from tests.support import clumsy_node
 from tests.support.renderer import (
     ORIGIN,
     OTHER,
+    PATIENCE,
     Gateway,
     NodeProcess,
     ViewerClient,
@@ -597,6 +598,35 @@ async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
         seen = len(viewer.messages)
         await viewer.message(m.Frame, lambda f: f.whole, after=seen - 1)
         await viewer.colour(50, 50, (0, 255, 255))
+
+
+@pytest.mark.feature("back, forward, reload", by="keyboard")
+@pytest.mark.parametrize(("stopped", "by"), [(False, "reload"), (True, "reload"), (True, "viewer")])
+async def test_who_loads_again_before_the_first_answer_gets_there(
+    node: NodeProcess, gateway: Gateway, lease: str, stopped: bool, by: str
+) -> None:
+    path = f"/hasty-{stopped}-{by}"
+    gateway.html(path, "<title>there</title>")
+    answer = gateway.held[ORIGIN + path] = asyncio.Event()
+    async with node.viewer(lease, path) as viewer:
+        ready = await viewer.message(m.Ready)
+        async with asyncio.timeout(PATIENCE):
+            while ("lease-a", ORIGIN + path) not in gateway.seen:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.02)
+        if stopped:
+            before = len(viewer.messages)
+            await viewer.say(m.Stop())
+            await viewer.message(m.Loading, lambda x: not x.active, after=before)
+        if by == "reload":
+            await viewer.say(m.Reload(False))
+            await asyncio.sleep(0.5)  # the app is slow; whether it is asked a second time is Chromium's affair
+            answer.set()
+            await viewer.title("there")
+    answer.set()
+    async with node.viewer(lease, path, page=ready.page) as viewer:  # the viewer's own page was loaded again
+        await viewer.title("there")
+        await viewer.say(m.ClosePage())
+        await viewer.message(m.Closed)
 
 
 @pytest.mark.case(51)

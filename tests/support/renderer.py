@@ -72,6 +72,7 @@ class Gateway:
         self.seen: list[tuple[str, str]] = []  # (session, address)
         self.posted: list[tuple[str, bytes]] = []
         self.protected: dict[str, str] = {}  # address → the Authorization header it wants
+        self.held: dict[str, asyncio.Event] = {}  # address → answered when this is set
         self.digests: dict[str, tuple[str, str]] = {}  # address → name and password, by Digest (RFC 7616)
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -101,6 +102,8 @@ class Gateway:
                 headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 status, extra, answer = self._answer(method, target, headers, body)
+                if target in self.held:
+                    await self.held[target].wait()
                 if status == 200 and target.endswith("/slow"):
                     await asyncio.sleep(30)
                 head_lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(answer)}", *(f"{k}: {v}" for k, v in extra.items())]

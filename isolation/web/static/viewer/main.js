@@ -174,7 +174,12 @@ const keyboard = new KeyboardInput(keys, {
 const finder = new FindBar(stage, { send, refocus });
 const hint = new LinkHint(stage);
 const fullscreen = new Fullscreen(document.documentElement, {
-  tell: (origin) => toasts.say(`${origin === "" ? "The page" : origin} fills the screen. Press Esc to leave.`),
+  tell(origin) {
+    const who = `${origin === "" ? "The page" : origin} fills the screen.`;
+    // A finger has no Escape.
+    if (matchMedia("(pointer: coarse)").matches) return toasts.say(who, { action: "Leave", act: () => fullscreen.leave(), stay: true });
+    return toasts.say(`${who} Press Esc to leave.`);
+  },
   offer: (act) => toasts.say("The page wants to fill the screen.", { action: "Allow", act, stay: true }),
   left: () => send({ type: "ExitFullscreen" }),
 });

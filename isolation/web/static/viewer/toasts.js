@@ -35,10 +35,10 @@ export class Toasts {
     this.say(text, { action, act });
   }
 
-  /** Shows a text of ours. `action` and `act`: a button, whose press closes the note unless `act` returns false. `stay`: until closed. */
+  /** Shows a text of ours. `action` and `act`: a button, whose press closes the note unless `act` returns false. `stay`: until closed. Returns what closes it. */
   say(text, { action = "", act = null, stay = false } = {}) {
     const now = performance.now();
-    if (action === "" && now - (this.#last.get(text) ?? -Infinity) < AGAIN_MS) return;
+    if (action === "" && now - (this.#last.get(text) ?? -Infinity) < AGAIN_MS) return () => {};
     this.#last.set(text, now);
     for (const same of [...this.#area.children].filter((toast) => toast.dataset.text === text && action === "")) same.remove();
     while (this.#area.children.length >= MOST) this.#area.firstElementChild.remove();
@@ -72,5 +72,6 @@ export class Toasts {
         });
       }
     }
+    return close;
   }
 }
