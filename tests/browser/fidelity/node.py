@@ -23,7 +23,7 @@ MODULE = "tests.browser.fidelity.node"
 MAX_LINE = 1 << 20
 
 # What a page still has before it, as far as it can be known without making it draw: a page's own script says ``busy`` while it moves things.
-# "" when there is nothing left, "caret" when all that is left is a caret that may blink.
+# "" when there is nothing left, "caret" when all that is left is a caret that blinks.
 PENDING = """(() => {
   const look = (view) => {
     const root = view.document;
@@ -38,7 +38,8 @@ PENDING = """(() => {
     }
     const active = root.activeElement;
     const inner = active?.shadowRoot?.activeElement ?? active;
-    return inner && (inner.isContentEditable || /^(INPUT|TEXTAREA)$/.test(inner.tagName)) ? 'caret' : '';
+    const writes = inner && (inner.isContentEditable || /^(INPUT|TEXTAREA)$/.test(inner.tagName));
+    return writes && getComputedStyle(inner).caretAnimation !== 'manual' ? 'caret' : '';
   };
   return look(window);
 })()"""

@@ -317,9 +317,10 @@ class Session:
         end = time.monotonic() + REST_SECONDS
         why = ""
         while time.monotonic() < end:
-            await asyncio.sleep(max(0.02, min(seconds, seconds - self._line.quiet)))
+            await asyncio.sleep(max(0.02, min(QUIET_SECONDS, seconds - self._line.quiet)))
             try:
-                if self._line.quiet < seconds:
+                quiet = self._line.quiet
+                if quiet < min(seconds, QUIET_SECONDS):
                     why = "the line is busy"
                     continue
                 frames = await evaluated(page, _SETTLED)
@@ -328,6 +329,9 @@ class Session:
                     await asyncio.sleep(0.05)
                     continue
                 why = str((await self._eye.ask("pending", await evaluated(page, _NAME)))["pending"])
+                if quiet < seconds and why != "caret":  # one that blinks is never at rest for longer
+                    why = "the line is busy"
+                    continue
                 # The router's heartbeat may have moved the line meanwhile; a frame must not.
                 if why in {"", "caret"} and await evaluated(page, _SETTLED) == frames:
                     return why
@@ -341,6 +345,10 @@ class Session:
     async def _note(
         self, page: Page, chunk: Chunk, number: int, did: list[str], why: str, picture: Any, shown: Any = None
     ) -> None:
+        if picture is None:
+            self._tally.wrong.append(f"FIDELITY_CHUNKS={chunk} burst {number}: Chromium gave no picture; did: {', '.join(did)}")
+            sys.stdout.write(f"\n{self._tally.wrong[-1]}\n")
+            return
         if shown is None:
             shown = decoded((await evaluated(page, _PIXELS)).partition(",")[2])
         name = f"{chunk.page}-{chunk.scale}-{chunk.seed}-{number}"
