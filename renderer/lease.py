@@ -145,7 +145,7 @@ class Lease:
         if tab is not None:
             self._taken(tab)
             tab.attach(viewer, hello, resumed=True)
-            if tab.empty and not tab.observer.loading:  # it was stopped: nothing else would bring it there
+            if tab.sent and not tab.observer.loading:  # it was stopped: nothing else would bring it there
                 tab.tasks.start(tab.navigate(viewer.origin + hello.path))
             return tab
         if len(self.tabs) >= self.controls.tabs and not await self._make_room():

@@ -318,7 +318,7 @@ class Tab:
             case Navigate(path):
                 if not await self._unstick(viewer.origin + path):
                     await self.navigate(viewer.origin + path)
-            case Reload() if self.empty:
+            case Reload() if self.sent:
                 await self.navigate(
                     self._wanted
                 )  # it is still on its way there: loading the empty page again would take that back
@@ -334,8 +334,13 @@ class Tab:
 
     @property
     def empty(self) -> bool:
-        """Whether the page was sent somewhere and has not been anywhere yet."""
-        return bool(self._wanted) and not self.observer.url
+        """Whether the page has never shown anything."""
+        return not self.observer.url
+
+    @property
+    def sent(self) -> bool:
+        """Whether it was sent somewhere, and has not been anywhere yet."""
+        return self.empty and bool(self._wanted)
 
     async def navigate(self, url: str) -> None:
         """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands and has its viewer's size and scale."""
