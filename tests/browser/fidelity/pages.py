@@ -270,13 +270,15 @@ def _details(dice: random.Random) -> str:
 
 def _transitions(dice: random.Random) -> str:
     style = (
-        "div.t{width:120px;height:80px;margin:12px;display:inline-block;background:#58c;transition:all .28s}div.t:hover{transform:translateX(30px) rotate(9deg);background:#b33}div.t:active{width:190px}"
+        "div.t{width:120px;height:80px;margin:12px;display:inline-block;background:#58c;transition:all .28s}"
+        # What moves away from under the pointer is not what was hovered: it would come back, and go, for ever.
+        "span{display:inline-block}span:hover>div.t{transform:translateX(30px) rotate(9deg);background:#b33}div.t:active{width:190px}"
         "@keyframes in{from{opacity:0;transform:translateY(24px)}}div.t{animation:in .5s backwards}"
     )
     return _page(
         "transitions",
         style,
-        "".join(f"<div class=t style='animation-delay:{n * 20}ms'>{_text(dice, 4)}</div>" for n in range(30)),
+        "".join(f"<span><div class=t style='animation-delay:{n * 20}ms'>{_text(dice, 4)}</div></span>" for n in range(30)),
     )
 
 

@@ -56,8 +56,10 @@ _WATCH = """(() => {
   globalThis.WebSocket = new Proxy(WebSocket, { construct(target, given) {
     const socket = new target(...given);
     state.frames = state.drawn = 0;
-    socket.addEventListener('open', () => { state.open += 1; });
-    socket.addEventListener('close', () => { state.open -= 1; });
+    socket.addEventListener('open', () => {
+      state.open += 1;
+      socket.addEventListener('close', () => { state.open -= 1; }); // one that never opened is closed, too
+    });
     socket.addEventListener('message', ({ data }) => { if (new Uint8Array(data, 0, 1)[0] === 65) state.frames += 1; });
     return socket;
   } });
