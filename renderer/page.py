@@ -397,6 +397,8 @@ class Tab:
         return False
 
     async def _restart_at(self, url: str) -> None:
+        if self._restart or self.page is self._crashed:
+            return  # under way: what is left of a second time would be taken for the next crash's
         log.warning("page.restarted", extra={"page": self.name})
         self._restart, self._leaving = url, ""
         with contextlib.suppress(TimeoutError):
