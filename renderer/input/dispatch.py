@@ -99,7 +99,7 @@ class Dispatcher:
 
     def arrived(self) -> None:
         """Say once more where the pointer is: another document has come under it, and on a screen would be told."""
-        if self._resting is not None:
+        if self._resting is not None and not self._queue:  # what waits may be a press: this would let go of its button
             self.put(self._resting)
 
     def _drag_began(self, event: Event) -> None:
@@ -113,6 +113,7 @@ class Dispatcher:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            self._note(message)
             if self._unanswered and (self._ends_a_drag(message) or isinstance(message, Paste | CopyRequest | Text | Composition)):
                 # Text takes another way into the page than the click that put the caret there, and must not overtake it; and whether a
                 # move began a drag is known when the page has answered it.
@@ -133,6 +134,14 @@ class Dispatcher:
                 await asyncio.sleep(0)
             if len(self._unanswered) >= MAX_UNANSWERED:
                 await asyncio.wait(self._unanswered, return_when=asyncio.FIRST_COMPLETED)
+
+    def _note(self, message: ToRenderer) -> None:
+        match message:
+            case Touch():
+                self._resting = None
+            case Pointer() | Wheel():
+                held = isinstance(message, Pointer) and message.buttons != 0
+                self._resting = None if held else Pointer(PointerKind.MOVE, message.x, message.y, 0, 0, 0, 0)
 
     def _ends_a_drag(self, message: ToRenderer) -> bool:
         if not isinstance(message, Pointer):
@@ -161,12 +170,6 @@ class Dispatcher:
                 more.cancel()
 
     async def _send(self, message: ToRenderer) -> None:
-        match message:
-            case Touch():
-                self._resting = None
-            case Pointer() | Wheel():
-                held = isinstance(message, Pointer) and message.buttons != 0
-                self._resting = None if held else Pointer(PointerKind.MOVE, message.x, message.y, 0, 0, 0, 0)
         match message:
             case Pointer():
                 await self._pointer(message)
