@@ -319,9 +319,8 @@ class Tab:
                 if not await self._unstick(viewer.origin + path):
                     await self.navigate(viewer.origin + path)
             case Reload() if self.sent:
-                await self.navigate(
-                    self._wanted
-                )  # it is still on its way there: loading the empty page again would take that back
+                # It is still on its way there: loading the empty page again would take that back.
+                await self.navigate(self._wanted)
             case Reload(hard):
                 if not await self._unstick(self.observer.url):
                     await cdp.send("Page.reload", {"ignoreCache": hard})

@@ -9,7 +9,8 @@
   const top = window === window.top;
   const inner = event => event.composedPath()[0];
 
-  // ---- the caret stands still: a blink is two pictures a second, for as long as a field has the keyboard (a page that wants it to blink can say so)
+  // ---- the caret stands still: a blink is two pictures a second, for as long as a field has the keyboard. A page that wants it to blink can say
+  // so. The sheet is the one thing of ours that a page can see and take away; it loses a caret that rests, and no more.
   const calm = new CSSStyleSheet();
   calm.replaceSync(':where(:root) { caret-animation: manual }');
   document.adoptedStyleSheets.push(calm);

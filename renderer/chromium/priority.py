@@ -1,7 +1,7 @@
 """Who waits for whom when the processors are busy: browsers wait for the node and the router, and a page that computes without end for everybody.
 
 Every browser leads a session of its own, and where the kernel groups sessions for fairness (``sched_autogroup_enabled``) each gets as much as the node
-that serves them all: with four that scrolled, it had a fifth of the machine, and their pictures were made faster than they could be sent. So browsers
+that serves them all: with four that scrolled, what costs it 23 ms of processor took half a second, and pictures were made that nobody took. So browsers
 start behind it (see :mod:`renderer.chromium.line`). A busy page's process, and its browser's group, go further back; no process is ever stopped.
 Where the kernel groups nothing, the processes' own priorities say the same.
 """

@@ -97,10 +97,15 @@ def picture_bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def leader(node: NodeProcess, lease: str) -> int:
+    """The process that everything of a lease's browser hangs on; of the newest lease of that name."""
+    return next(line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started" and line["lease"] == lease)
+
+
 def browser(node: NodeProcess, lease: str) -> int:
     """The browser process of a lease."""
-    leader = next(line["pid"] for line in node.logs if line["event"] == "lease.started" and line["lease"] == lease)
-    return browser_of([leader, *descendants(leader)])
+    first = leader(node, lease)
+    return browser_of([first, *descendants(first)])
 
 
 def home(pid: int) -> str:
@@ -183,15 +188,13 @@ async def test_browsers_stand_behind_the_node(node: NodeProcess, gateway: Gatewa
         assert (await start_lease(control, "behind", gateway.egress("behind"))).state is LeaseState.STARTED
         async with node.viewer("behind") as viewer:
             await viewer.title("0")
-            leader = next(line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started")
             first = browser(node, "behind")
             assert niceness(node.process.pid) == 0
             chromium = [pid for pid in [first, *descendants(first)] if b"--type=" in proc(pid, "cmdline") or pid == first]
             assert len(chromium) > 2
             assert {niceness(pid) for pid in chromium} == {BROWSER}
-            if group := proc(
-                leader, "autogroup"
-            ):  # where the kernel groups sessions, that of the node is another, and not lowered
+            group = proc(leader(node, "behind"), "autogroup")
+            if group:  # where the kernel groups sessions, that of the node is another, and not lowered
                 assert group.split()[-1] == b"%d" % BROWSER
                 assert proc(node.process.pid, "autogroup").split()[-1] == b"0"
         await end_lease(control, "behind")
@@ -203,10 +206,10 @@ async def test_everything_of_a_browser_ends_with_its_first_process(node: NodePro
         assert (await start_lease(control, "first", gateway.egress("first"))).state is LeaseState.STARTED
         async with node.viewer("first") as viewer:
             await viewer.title("0")
-            leader = next(line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started")
-            whole = [leader, *descendants(leader)]
+            top = leader(node, "first")
+            whole = [top, *descendants(top)]
             assert len(whole) > 4
-            os.kill(leader, signal.SIGKILL)
+            os.kill(top, signal.SIGKILL)
             assert (await report_of(control, "first")).code is LeaseCode.CRASHED
             assert (await viewer.message(m.Closed)).code is m.CloseCode.BROWSER_CRASHED
             await until(lambda: not any(alive(pid) for pid in whole))
@@ -285,10 +288,7 @@ async def test_a_bomb_hurts_nobody_else_and_its_person_works_on_or_is_told(
                 await beside.click(100, 100)
                 await beside.title(str(click))
             # Its own person goes elsewhere and works on there, or has been told that the session ended, and why.
-            leader = next(
-                line["pid"] for line in reversed(node.logs) if line["event"] == "lease.started" and line["lease"] == "bombed"
-            )
-            computing = [pid for pid in node.pages() if pid in descendants(leader)]
+            computing = [pid for pid in node.pages() if pid in descendants(leader(node, "bombed"))]
             if not any(isinstance(x, m.Closed) for x in bombed.messages):
                 await bombed.say(m.Navigate("/lively"))
             ended = await bombed.until(
