@@ -7,7 +7,8 @@ So each message costs what it takes, roughly, and whoever has spent what they ha
 
 from __future__ import annotations
 
-from renderer.wire.messages import ClipboardImage, DownloadData, FileData, Frame, FromRenderer, PasteImage, ToRenderer
+from renderer.wire.glyphs import glyph_count
+from renderer.wire.messages import ClipboardImage, DownloadData, Encoding, FileData, Frame, FromRenderer, PasteImage, ToRenderer
 
 # ---------------------------------------------------------------- limits
 EVENTS_PER_SECOND = 200.0  # from a renderer: a page that changes its title in a loop must not stall a person's browser
@@ -19,13 +20,15 @@ PICTURE_BYTES = (
     256 * 1024
 )  # bytes of a frame that count as one message: they are only carried, and its acknowledgement holds it back too
 RECTANGLES = 64  # parts of a frame that count as one message: thirty frames a second of some hundreds pass freely
+GLYPHS = 2  # that take as long as a rectangle
 
 
 def cost(message: ToRenderer | FromRenderer | None, size: int) -> float:
     """Return what a message of ``size`` bytes costs, in plain messages. None: one that was not passed on."""
     match message:
         case Frame(copies=copies, paints=paints, keeps=keeps):
-            return (len(copies) + len(paints) + len(keeps)) / RECTANGLES + size / PICTURE_BYTES
+            glyphs = sum(glyph_count(paint.data) for paint in paints if paint.encoding is Encoding.GLYPHS) / GLYPHS
+            return (len(copies) + len(paints) + len(keeps) + glyphs) / RECTANGLES + size / PICTURE_BYTES
         case FileData() | DownloadData() | PasteImage() | ClipboardImage():
             return 1.0
         case _:

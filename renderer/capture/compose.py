@@ -16,9 +16,11 @@ import numpy as np
 
 from renderer.capture.damage import MAX_PAINTED, TILE, Plan, painted, plan, uncovered
 from renderer.capture.film import Film
+from renderer.capture.glyphs import Found, GlyphBook, Room
 from renderer.capture.kept import Kept
-from renderer.capture.surface import Cells, Rect, Surface, bounds, components, cover
+from renderer.capture.surface import Cells, Rect, Surface, Words, bounds, components, cover, unpack
 from renderer.wire.frames import MAX_COVER
+from renderer.wire.glyphs import MAX_GLYPHS, MAX_STAMPS, Glyphs, pack_glyphs
 from renderer.wire.messages import Copy, Encoding, Frame, Keep, Paint
 
 # ---------------------------------------------------------------- limits
@@ -38,23 +40,60 @@ BANDS = 2  # pieces of a large picture, encoded side by side: one per encoder of
 BAND_AREA = 256 * 1024  # pixels from which bands are worth it
 
 
-def encode_rect(surface: Surface, rect: Rect, *, lossy: bool) -> Paint:
-    """Encode one rectangle: one colour as a fill, else WebP."""
-    words = surface.words[rect.y : rect.bottom, rect.x : rect.right]
-    pixels = surface.pixels(rect)
-    if (words == words[0, 0]).all():
-        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.FILL, pixels[0, 0].tobytes())
-    if lossy:
-        data = imagecodecs.webp_encode(pixels, level=LOSSY_QUALITY, lossless=False, method=0)
-        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.WEBP_LOSSY, bytes(data))
-    data = imagecodecs.webp_encode(pixels, lossless=True, method=LOSSLESS_METHOD)
-    return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.WEBP_LOSSLESS, bytes(data))
+@dataclass(slots=True)
+class _Job:
+    """Pixels to be sent. ``words``: the rectangle's own, where they are not the surface's."""
+
+    rect: Rect
+    lossy: bool
+    words: Words | None = None
+
+    def paint(self, surface: Surface) -> Paint:
+        """Encode: one colour as a fill, else WebP."""
+        rect, words = self.rect, self.words
+        if words is None:
+            words = surface.words[rect.y : rect.bottom, rect.x : rect.right]
+        if (words == words[0, 0]).all():
+            return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.FILL, unpack(words[:1, :1]).tobytes())
+        if self.lossy:
+            data = bytes(imagecodecs.webp_encode(unpack(words), level=LOSSY_QUALITY, lossless=False, method=0))
+            return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.WEBP_LOSSY, data)
+        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.WEBP_LOSSLESS, lossless(words))
+
+    def bands(self) -> list[_Job]:
+        """Return the pieces in which it is encoded."""
+        rect = self.rect
+        if rect.area < BAND_AREA:
+            return [self]
+        rows = -(-rect.height // BANDS)
+        return [
+            _Job(
+                Rect(rect.x, rect.y + y, rect.width, min(rows, rect.height - y)),
+                self.lossy,
+                None if self.words is None else self.words[y : y + rows],
+            )
+            for y in range(0, rect.height, rows)
+        ]
 
 
 @dataclass(slots=True)
-class _Job:
-    rect: Rect
-    lossy: bool
+class _Stamps:
+    """Glyphs to be sent, over what was painted there."""
+
+    found: Found
+
+    def paint(self, surface: Surface) -> Paint:
+        """Encode the sheet and pack the stamps."""
+        del surface
+        rect, found = self.found.rect, self.found
+        sheet = b"" if found.sheet is None else lossless(found.sheet)
+        data = pack_glyphs(Glyphs(found.forget, found.sizes, sheet, found.stamps))
+        return Paint(rect.x, rect.y, rect.width, rect.height, Encoding.GLYPHS, data)
+
+
+def lossless(words: Words) -> bytes:
+    """Encode pixels as WebP."""
+    return bytes(imagecodecs.webp_encode(unpack(words), lossless=True, method=LOSSLESS_METHOD))
 
 
 class Composer:
@@ -73,6 +112,7 @@ class Composer:
         self._lossy: Cells = np.zeros((0, 0), np.bool_)
         self._painted_at = np.zeros((0, 0))
         self._kept = Kept(TILE)
+        self._glyphs = GlyphBook()
         self._film: Film | None = None
         self._filmed_at = 0.0  # when it was put in its place
 
@@ -149,6 +189,7 @@ class Composer:
         self._shown = surface
         self._film = None
         self._kept.reset()
+        self._glyphs.reset()
         return self._frame(surface, (), [_Job(Rect(0, 0, surface.width, surface.height), lossy=False)], whole=True)
 
     def _cool(self, now: float, *, behind: bool) -> None:
@@ -248,9 +289,10 @@ class Composer:
         whole: bool = False,
     ) -> Frame:
         self._seq += 1
-        pieces = [piece for job in jobs for piece in _bands(job)]
-        run: Callable[[_Job], Paint] = lambda job: encode_rect(surface, job.rect, lossy=job.lossy)  # noqa: E731
-        parallel = self._pool is not None and len(pieces) > 1 and sum(p.rect.area for p in pieces) >= BAND_AREA
+        room = Room(MAX_STAMPS, MAX_GLYPHS, MAX_COVER * surface.width * surface.height)
+        pieces = [piece for job in jobs for piece in self._pieces(job, surface, room)]
+        run: Callable[[_Job | _Stamps], Paint] = lambda piece: piece.paint(surface)  # noqa: E731
+        parallel = self._pool is not None and len(pieces) > 1 and sum(job.rect.area for job in jobs) >= BAND_AREA
         paints = self._pool.map(run, pieces) if parallel and self._pool is not None else map(run, pieces)
         return Frame(
             self._seq,
@@ -263,10 +305,9 @@ class Composer:
             surface.scale,
         )
 
-
-def _bands(job: _Job) -> list[_Job]:
-    rect = job.rect
-    if rect.area < BAND_AREA:
-        return [job]
-    rows = -(-rect.height // BANDS)
-    return [_Job(Rect(rect.x, y, rect.width, min(rows, rect.bottom - y)), job.lossy) for y in range(rect.y, rect.bottom, rows)]
+    def _pieces(self, job: _Job, surface: Surface, room: Room) -> list[_Job | _Stamps]:
+        """Return what a job is encoded as, in the order in which it is laid over."""
+        found = None if job.lossy else self._glyphs.find(surface.words, job.rect, room)
+        if found is None:
+            return [*job.bands()]
+        return [*_Job(job.rect, lossy=False, words=found.rest).bands(), _Stamps(found)]

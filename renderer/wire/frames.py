@@ -6,6 +6,7 @@ import struct
 
 from renderer.wire import messages as m
 from renderer.wire.fields import WireError
+from renderer.wire.glyphs import MAX_GLYPHS, MAX_STAMPS, unpack_glyphs
 from renderer.wire.images import vp8_frame, webp_size
 
 # ---------------------------------------------------------------- limits
@@ -62,12 +63,26 @@ def check_frame(frame: m.Frame) -> None:
     covered = 0
     for paint in frame.paints:
         _check_rectangle(paint.x, paint.y, paint.width, paint.height, width, height)
+        if paint.encoding is m.Encoding.GLYPHS:
+            continue  # what they cover is known to who knows their sizes: renderer.wire.memory
         _check_picture(paint)
         covered += paint.width * paint.height
     if covered > room:
         raise WireError("frame: paints cover the surface too often")
     if sum(paint.encoding is m.Encoding.VIDEO for paint in frame.paints) > 1:
         raise WireError("frame: two films")
+    _check_glyphs(frame)
+
+
+def _check_glyphs(frame: m.Frame) -> None:
+    learnt = stamped = 0
+    for paint in frame.paints:
+        if paint.encoding is m.Encoding.GLYPHS:
+            glyphs = unpack_glyphs(paint.data)
+            learnt += len(glyphs.sizes)
+            stamped += len(glyphs.stamps)
+            if learnt > MAX_GLYPHS or stamped > MAX_STAMPS:
+                raise WireError("frame: too many glyphs")
 
 
 def _check_rectangle(x: int, y: int, width: int, height: int, right: int, bottom: int) -> None:

@@ -463,6 +463,7 @@ class Encoding(IntEnum):
     FILL = 3  # 3 bytes RGB
     RECALL = 4  # from what was kept: u16 slot, u16 x, u16 y inside it
     VIDEO = 5  # one VP8 frame, the next of this rectangle's film; a key frame begins a new one
+    GLYPHS = 6  # stamps over what is there, within the rectangle: see renderer.wire.glyphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +505,7 @@ class Paint:
 class Frame:
     """One step from surface ``seq - 1`` to ``seq``. Keeps and copies read the old surface; then the paints are laid over.
 
-    ``whole``: the surface is new (its size and scale may have changed) and nothing of the old one remains, kept rectangles and film
+    ``whole``: the surface is new (its size and scale may have changed) and nothing of the old one remains, kept rectangles, film and glyphs
     included. ``scale``: device pixels per CSS pixel in hundredths. Packed, big-endian: ``u32 seq, u16 width, u16 height, u16 scale,
     u8 flags (1 whole), u16 keeps, u16 copies, u16 paints``, then per keep five ``u16``, per copy six, per paint
     ``u16 x, y, width, height, u8 encoding, u32 length`` and the bytes. Nothing may follow.

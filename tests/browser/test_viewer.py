@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from renderer.capture.film import Film
 from renderer.capture.surface import Rect, Surface
 from renderer.wire import messages as m
 from renderer.wire.frames import RECALL
+from renderer.wire.glyphs import Glyphs, Stamp, layout, pack_glyphs
 from tests.support.viewer import Open, picture, pixels, true
 from tests.support.viewer import chromium as chromium  # a fixture
 from tests.support.viewer import open_viewer as open_viewer  # a fixture
@@ -74,6 +76,43 @@ async def test_what_was_kept_is_shown_again(open_viewer: Open) -> None:
         await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
         assert (await pixels(person.page) == expected).all()
         assert not remote.of(m.Refresh)
+
+
+async def test_glyphs_are_stamped_to_the_pixel(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        expected = picture(900, 600)
+        sizes = ((64, 48), (200, 9), (7, 11), (1, 1))
+        places, width, height = layout(sizes)
+        sheet = np.random.default_rng(4).integers(0, 256, (height, width, 3), np.uint8)
+        pieces = [sheet[y : y + h, x : x + w] for (x, y), (w, h) in zip(places, sizes, strict=True)]
+        first = [Stamp(2, 5, 7), Stamp(2, 12, 7), Stamp(0, 836, 552), Stamp(1, 700, 0), Stamp(3, 0, 599)]
+        later = [Stamp(0, 830, 540), Stamp(2, 6, 8)]
+        await change(remote, glyphs(Glyphs(False, sizes, bytes(imagecodecs.webp_encode(sheet, lossless=True)), tuple(first))))
+        await change(remote, m.Paint(5, 7, 20, 4, m.Encoding.FILL, b"\x10\x20\x30"), glyphs(Glyphs(False, (), b"", tuple(later))))
+        again = bytes(imagecodecs.webp_encode(pieces[2], lossless=True))
+        await change(remote, glyphs(Glyphs(True, ((7, 11),), again, (Stamp(0, 300, 300),))))
+        for stamps in (first, None, later, [Stamp(2, 300, 300)]):
+            if stamps is None:
+                expected[7:11, 5:25] = (16, 32, 48)
+                continue
+            for number, x, y in stamps:
+                expected[y : y + sizes[number][1], x : x + sizes[number][0]] = pieces[number]
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        assert (await pixels(person.page) == expected).all()
+        assert not remote.of(m.Refresh)
+
+
+@pytest.mark.case(39)
+async def test_a_sheet_that_cannot_be_decoded_is_asked_for_again(open_viewer: Open) -> None:
+    async with open_viewer() as person:
+        remote = await person.live()
+        sheet = bytes(imagecodecs.webp_encode(picture(64, 48), lossless=True))
+        broken = sheet[:25] + bytes(len(sheet) - 25)
+        await change(remote, glyphs(Glyphs(False, ((64, 48),), broken, (Stamp(0, 0, 0),))))
+        await person.got(m.Refresh)
+        await remote.wait_for(lambda it: it.of(m.Ack)[-1].seq == it.seq)
+        assert (await pixels(person.page) == picture(900, 600)).all()
 
 
 @pytest.mark.parametrize("broken", ["the decoder is lost", "the film is noise"])
@@ -155,6 +194,10 @@ async def test_a_window_that_changes_its_size_tells_so(open_viewer: Open) -> Non
 async def change(remote: FakePage, *paints: m.Paint, keeps: tuple[m.Keep, ...] = ()) -> None:
     remote.seq += 1
     await remote.send(m.Frame(remote.seq, 900, 600, False, (), paints, keeps))
+
+
+def glyphs(what: Glyphs) -> m.Paint:
+    return m.Paint(0, 0, 900, 600, m.Encoding.GLYPHS, pack_glyphs(what))
 
 
 def recall(slot: int, sx: int, sy: int, x: int, y: int, width: int, height: int) -> m.Paint:

@@ -29,6 +29,7 @@ from renderer.wire import messages as m
 from renderer.wire.codec import encode
 from renderer.wire.control import LeaseCode, LeaseReport, LeaseState, NodeStatus
 from renderer.wire.fields import CURSORS, WireError
+from renderer.wire.glyphs import Glyphs, Stamp, pack_glyphs
 from tests.hostile.fuzz.seeds import seeds
 from tests.hostile.fuzz.ways import MARK
 from tests.support.viewer import EVIL, Person, opener
@@ -65,6 +66,14 @@ def picture(width: int, height: int, *, lossless: bool) -> bytes:
     return bytes(imagecodecs.webp_encode(pixels, lossless=lossless))
 
 
+STAMPS = [
+    pack_glyphs(Glyphs(forget, sizes, picture(16, 16, lossless=True) if sizes else b"", stamps))
+    for forget in (False, True)
+    for sizes in ((), ((16, 16),))
+    for stamps in ((), (Stamp(0, 0, 0),), (Stamp(0, 3, 3), Stamp(1, -7, 9000)), (Stamp(4095, 0, 0),) * 2000)
+]
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> bytes:
     """A frame as its bytes: honest, or with a rectangle, a size, a picture or a length that is false."""
@@ -79,6 +88,7 @@ def frames(draw: st.DrawFn) -> bytes:
             m.Encoding.WEBP_LOSSY: picture(w, h, lossless=False),
             m.Encoding.RECALL: b"\0\1\0\0\0\0",
             m.Encoding.VIDEO: picture(w, h, lossless=False)[20:],
+            m.Encoding.GLYPHS: draw(st.sampled_from(STAMPS)),
         }[encoding]
         paints.append(m.Paint(draw(st.integers(0, width - w)), draw(st.integers(0, height - h)), w, h, encoding, data))
     frame = m.Frame(

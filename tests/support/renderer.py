@@ -29,6 +29,7 @@ from renderer.wire.control import SUBPROTOCOL, Egress, EndLease, FromNode, Lease
 from renderer.wire.control_codec import PageAddress, decode_from_node, encode_control
 from renderer.wire.controls import Value
 from renderer.wire.frames import RECALL
+from renderer.wire.glyphs import layout, unpack_glyphs
 from renderer.wire.images import vp8_frame
 from renderer.wire.memory import FrameMemory
 from renderer.wire.session import StreamRules
@@ -443,6 +444,7 @@ class Screen:
         self._memory = FrameMemory()
         self._slots: dict[int, np.ndarray[Any, Any]] = {}
         self._film: Any = None
+        self._glyphs: list[np.ndarray[Any, Any]] = []
 
     def draw(self, frame: m.Frame) -> np.ndarray[Any, Any]:
         """Go one frame on; returns the new surface."""
@@ -451,6 +453,7 @@ class Screen:
         if frame.whole:
             self.pixels = np.zeros((frame.height, frame.width, 3), np.uint8)
             self._slots.clear()
+            self._glyphs.clear()
         else:
             self.pixels = before.copy()
         for k in frame.keeps:
@@ -458,8 +461,23 @@ class Screen:
         for c in frame.copies:
             self.pixels[c.y : c.y + c.height, c.x : c.x + c.width] = before[c.sy : c.sy + c.height, c.sx : c.sx + c.width]
         for p in frame.paints:
+            if p.encoding is m.Encoding.GLYPHS:
+                self._stamp(p)
+                continue
             self.pixels[p.y : p.y + p.height, p.x : p.x + p.width] = self._decode(p)[..., :3]
         return self.pixels
+
+    def _stamp(self, p: m.Paint) -> None:
+        glyphs = unpack_glyphs(p.data)
+        if glyphs.forget:
+            self._glyphs.clear()
+        if glyphs.sizes:
+            sheet = imagecodecs.webp_decode(glyphs.sheet)[..., :3]
+            for (x, y), (width, height) in zip(layout(glyphs.sizes)[0], glyphs.sizes, strict=True):
+                self._glyphs.append(sheet[y : y + height, x : x + width])
+        for number, x, y in glyphs.stamps:
+            height, width, _ = self._glyphs[number].shape
+            self.pixels[y : y + height, x : x + width] = self._glyphs[number]
 
     def _decode(self, p: m.Paint) -> Any:
         match p.encoding:

@@ -14,6 +14,7 @@ import numpy as np
 
 from renderer.wire import messages as m
 from renderer.wire.codec import encode
+from renderer.wire.glyphs import Glyphs, Stamp, pack_glyphs
 
 HERE = Path(__file__).parent / "wire"
 
@@ -32,6 +33,12 @@ LOSSY = imagecodecs.webp_encode(noise(16, 16), level=50, lossless=False)
 FILM = bytes(LOSSY[20 : 20 + int.from_bytes(LOSSY[16:20], "little")])  # a lossy WebP holds one VP8 key frame
 INTER = (1 | 1 << 4 | 4 << 5).to_bytes(3, "little") + bytes(4)  # the head of a frame that is not a key frame
 PNG = bytes(imagecodecs.png_encode(noise(5, 7)))
+SHEET = bytes(imagecodecs.webp_encode(noise(10, 11), lossless=True))
+
+
+def stamps(x: int, y: int, glyphs: Glyphs) -> m.Paint:
+    return m.Paint(x, y, 60, 46, m.Encoding.GLYPHS, pack_glyphs(glyphs))
+
 
 TO_RENDERER = [
     m.Hello(1, "", "/run?month=5#totals", 1280, 800, 100, False, False),
@@ -106,6 +113,17 @@ FROM_RENDERER = [
         150,
     ),
     m.Frame(5, 64, 48, False, (), (m.Paint(48, 0, 16, 16, m.Encoding.VIDEO, INTER),), (), 150),
+    m.Frame(
+        6,
+        64,
+        48,
+        False,
+        (),
+        (
+            stamps(4, 2, Glyphs(True, ((7, 11), (3, 2)), SHEET, (Stamp(0, 4, 2), Stamp(1, 40, 30), Stamp(300, 4, 30)))),
+            stamps(0, 0, Glyphs(False, (), b"", ())),
+        ),
+    ),
     m.Location("https://payroll.corp.example", "/run?month=5#totals", 0, 1, False),
     m.Location("http://data.localhost:8080", "/", 2, 5, True),
     m.Location("", "", 0, 1, False),
@@ -224,7 +242,42 @@ REFUSED_TO_RENDERER = {
     "a pasted picture that is none": b"\x20<svg onload=alert(1)>" + b" " * 40,
     "a pasted picture of 9000 pixels": b"\x20" + PNG[:16] + struct.pack(">I", 9000) + PNG[20:],
 }
+
+
+def stamping(*parts: bytes) -> bytes:
+    """A frame with paints that stamp, whatever their data."""
+    head = bytes([m.Type.FRAME]) + struct.pack(">IHHHBHHH", 6, 64, 48, 100, 0, 0, 0, len(parts))
+    return head + b"".join(struct.pack(">4HBI", 0, 0, 64, 48, m.Encoding.GLYPHS, len(data)) + data for data in parts)
+
+
+def glyphs(sizes: bytes, sheet: bytes, stamps: bytes, *, flags: int = 0, count: int = 1) -> bytes:
+    return struct.pack(">BHHI", flags, len(sizes) // 2, count, len(sheet)) + sheet + sizes + stamps
+
+
+ONE = b"\x08\x04"  # the size of the one glyph of LOSSLESS
+MANY = glyphs(b"", b"", bytes(3 * 8192), count=8192)
+LEARNT = glyphs(b"\x01\x01" * 2049, imagecodecs.webp_encode(noise(256, 9), lossless=True), b"", count=0)
 REFUSED_FROM_RENDERER = {
+    "glyphs: nothing": stamping(b""),
+    "glyphs: cut in the head": stamping(glyphs(b"", b"", b"", count=0)[:-1]),
+    "glyphs: unknown flag": stamping(glyphs(ONE, LOSSLESS, bytes(3), flags=2)),
+    "glyphs: a sheet past the end": stamping(glyphs(ONE, LOSSLESS, bytes(3))[:20]),
+    "glyphs: sizes past the end": stamping(glyphs(ONE, LOSSLESS, b"", count=0)[:-1]),
+    "glyphs: a glyph without a height": stamping(glyphs(b"\x08\x00", LOSSLESS, bytes(3))),
+    "glyphs: a sheet of no glyphs": stamping(glyphs(b"", LOSSLESS, bytes(3))),
+    "glyphs: no sheet for its glyphs": stamping(glyphs(ONE, b"", bytes(3))),
+    "glyphs: a sheet of another size": stamping(glyphs(b"\x08\x05", LOSSLESS, bytes(3))),
+    "glyphs: a sheet with room for more": stamping(glyphs(b"\x07\x04", LOSSLESS, bytes(3))),
+    "glyphs: a lossy sheet": stamping(glyphs(b"\x10\x10", bytes(LOSSY), bytes(3))),
+    "glyphs: a sheet that is a JPEG": stamping(glyphs(ONE, b"\xff\xd8\xff\xe0" + bytes(LOSSLESS[4:]), bytes(3))),
+    "glyphs: a stamp too few": stamping(glyphs(ONE, LOSSLESS, bytes(3), count=2)),
+    "glyphs: a stamp too many": stamping(glyphs(ONE, LOSSLESS, bytes(6))),
+    "glyphs: a stamp cut off": stamping(glyphs(ONE, LOSSLESS, b"\x00\x00\x80")),
+    "glyphs: a number longer than needed": stamping(glyphs(ONE, LOSSLESS, b"\x80\x00\x00\x00")),
+    "glyphs: a number of four bytes": stamping(glyphs(ONE, LOSSLESS, b"\x80\x80\x80\x01\x00\x00")),
+    "glyphs: a number that none may have": stamping(glyphs(ONE, LOSSLESS, b"\x80\x20\x00\x00")),
+    "glyphs: more stamps than a frame may have": stamping(MANY, glyphs(b"", b"", bytes(3))),
+    "glyphs: more glyphs than a frame may bring": stamping(LEARNT, LEARNT),
     "empty": b"",
     "a message of the other direction": encode(m.Stop()),
     "unknown type": b"\x7f{}",

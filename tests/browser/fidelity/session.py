@@ -75,7 +75,7 @@ _HASH = """async () => {
 }"""
 _NAME = "history.state?.isolation?.page ?? ''"
 # What the viewer lays over the picture.
-_UNCOVER = """() => { for (const one of document.querySelectorAll('#indicator, #toasts, #progress, .soft, .popup, .shade, .offer')) one.hidden = true }"""
+_UNCOVER = """() => { for (const one of document.querySelectorAll('#indicator, #toasts, #progress, .soft, .popup, .shade, .offer, .hint')) one.style.display = 'none' }"""
 _PIXELS = "document.getElementById('surface').toDataURL()"
 
 

@@ -8,12 +8,18 @@ from isolation.broker.allowance import EVENTS_BURST, EVENTS_PER_SECOND, INPUTS_B
 from renderer.wire import messages as m
 from renderer.wire.codec import MAX_EVENT_BYTES, MAX_INPUT_BYTES
 from renderer.wire.frames import MAX_PAINTS
+from renderer.wire.glyphs import MAX_STAMPS, Glyphs, Stamp, pack_glyphs
 
 SELECT = m.Select(1, m.SelectKind.OPTIONS, 0, 0, 9, 9, False, (), "", "", "")
 
 
 def frame(paints: int) -> m.Frame:
     return m.Frame(1, 640, 480, True, (), tuple(m.Paint(i % 640, i // 640, 1, 1, m.Encoding.FILL, b"abc") for i in range(paints)))
+
+
+def stamps(count: int) -> m.Frame:
+    data = pack_glyphs(Glyphs(False, (), b"", (Stamp(0, 0, 0),) * count))
+    return m.Frame(1, 640, 480, True, (), (m.Paint(0, 0, 640, 480, m.Encoding.GLYPHS, data),))
 
 
 def passed(allowance: Allowance, amount: float, seconds: float) -> int:
@@ -31,10 +37,11 @@ def passed(allowance: Allowance, amount: float, seconds: float) -> int:
     [
         (SELECT, MAX_EVENT_BYTES, 6),  # a quarter of a second of the loop each
         (frame(MAX_PAINTS), 65_554, 40),
+        (stamps(MAX_STAMPS), 24_600, 40),  # 25 milliseconds, as those before
         (m.Title("x"), 20, 2400),
         (None, 20, 2400),  # what is dropped has been read all the same
     ],
-    ids=["events-of-megabytes", "frames-of-crumbs", "titles", "dropped"],
+    ids=["events-of-megabytes", "frames-of-crumbs", "frames-of-stamps", "titles", "dropped"],
 )
 def test_a_renderer_cannot_take_all_of_the_loop(message: m.FromRenderer | None, size: int, most: int) -> None:
     allowance = Allowance(EVENTS_PER_SECOND, EVENTS_BURST, 0.0)

@@ -30,6 +30,7 @@ from isolation.policy.controls import Clipboard, Controls, Transfer
 from renderer.wire import messages as m
 from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.controls import ClipboardKind
+from renderer.wire.glyphs import Glyphs, Stamp, pack_glyphs
 
 ALL = Controls(
     clipboard=Clipboard.BOTH,
@@ -119,6 +120,9 @@ def test_frames_count_up_from_a_whole_one() -> None:
         m.Paint(0, 0, 8, 8, m.Encoding.RECALL, b"\x00\x03\x00\x19\x00\x00"),  # past what was
         m.Paint(0, 0, 16, 16, m.Encoding.VIDEO, b"\x91\x00\x00\x00\x00\x00\x00"),  # film without a key frame
         m.Paint(0, 0, 16, 16, m.Encoding.VIDEO, b"\x90\x00\x00\x9d\x01\x2a\x10\x00\x10\x00" + bytes(8)),  # this viewer plays none
+        m.Paint(
+            0, 0, 16, 16, m.Encoding.GLYPHS, pack_glyphs(Glyphs(False, (), b"", (Stamp(0, 0, 0),)))
+        ),  # a glyph that was never sent
     ],
 )
 def test_a_frame_that_supposes_what_the_viewer_does_not_hold_ends_the_stream(lie: m.Paint) -> None:

@@ -25,6 +25,7 @@ from renderer.wire.codec import (
 )
 from renderer.wire.fields import CURSORS, WireError
 from renderer.wire.frames import MAX_COVER, check_frame
+from renderer.wire.glyphs import MAX_GLYPHS, Glyphs, Stamp, layout, pack_glyphs, unpack_glyphs
 from renderer.wire.images import png_size, webp_size
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
@@ -154,6 +155,43 @@ def film(pixels: np.ndarray[Any, Any]) -> bytes:
     return webp[20 : 20 + int.from_bytes(webp[16:20], "little")]
 
 
+def sheet(sizes: tuple[tuple[int, int], ...]) -> bytes:
+    _, width, height = layout(sizes)
+    return bytes(imagecodecs.webp_encode(np.zeros((height, width, 3), np.uint8), lossless=True)) if sizes else b""
+
+
+glyphs = st.builds(
+    lambda forget, sizes, stamps: Glyphs(forget, sizes, sheet(sizes), stamps),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(1, 255), st.integers(1, 255)), max_size=3).map(tuple),
+    st.lists(st.builds(Stamp, st.integers(0, MAX_GLYPHS - 1), st.integers(0, 9000), st.integers(0, 9000)), max_size=4).map(tuple),
+)
+
+
+@given(glyphs)
+def test_glyphs_round_trip(value: Glyphs) -> None:
+    assert unpack_glyphs(pack_glyphs(value)) == value
+
+
+@given(glyphs.map(pack_glyphs), st.data())
+def test_changed_glyphs_are_refused_or_packed_as_they_came(data: bytes, draw: st.DataObject) -> None:
+    cut = bytearray(data[: draw.draw(st.integers(0, len(data)))]) + draw.draw(st.binary(max_size=3))
+    if cut:
+        cut[draw.draw(st.integers(0, len(cut) - 1))] = draw.draw(st.integers(0, 255))
+    try:
+        value = unpack_glyphs(bytes(cut))
+    except WireError:
+        return
+    assert pack_glyphs(value) == bytes(cut)  # one meaning has one packing
+
+
+@pytest.mark.case(39)
+def test_a_tail_is_not_read_before_its_length_is_known_to_be_right() -> None:
+    packed = pack_glyphs(Glyphs(False, (), b"", (Stamp(0, 0, 0),)))
+    with pytest.raises(WireError, match="after their end"):
+        unpack_glyphs(packed + bytes(32 * 1024 * 1024))
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> m.Frame:
     width, height = draw(st.integers(1, 40)), draw(st.integers(1, 40))
@@ -177,6 +215,7 @@ def frames(draw: st.DrawFn) -> m.Frame:
             m.Encoding.WEBP_LOSSY: imagecodecs.webp_encode(pixels, level=40, lossless=False),
             m.Encoding.RECALL: bytes([0, draw(st.integers(0, 255)), 0, draw(st.integers(0, 9)), 0, 7]),
             m.Encoding.VIDEO: film(pixels),
+            m.Encoding.GLYPHS: pack_glyphs(draw(glyphs)),
         }[encoding]
         if encoding is m.Encoding.VIDEO and any(paint.encoding is encoding for paint in paints):
             continue

@@ -234,7 +234,8 @@ def test_bands_in_parallel_are_exact() -> None:
         page = text_like(rng, 1100, 900)
         frame = composer.step(Surface.of(page), 0.0)
         assert frame is not None
-        assert len(frame.paints) == BANDS
+        assert [paint.encoding for paint in frame.paints[:BANDS]] == [Encoding.WEBP_LOSSLESS] * BANDS
+        assert sum(paint.height for paint in frame.paints[:BANDS]) == 1100
         assert np.array_equal(shown([frame]), page)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import imagecodecs
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from renderer.wire import messages as m
 from renderer.wire.fields import WireError
-from renderer.wire.frames import MAX_KEPT_PIXELS, MAX_SLOTS
+from renderer.wire.frames import MAX_COVER, MAX_KEPT_PIXELS, MAX_SLOTS
+from renderer.wire.glyphs import MAX_SHEETS, Glyphs, Stamp, layout, pack_glyphs
 from renderer.wire.images import vp8_frame
 from renderer.wire.memory import FrameMemory
 
@@ -42,9 +45,13 @@ def film(data: bytes, x: int = 0, width: int = 32, height: int = 16) -> m.Paint:
     return m.Paint(x, 0, width, height, m.Encoding.VIDEO, data)
 
 
-def begun() -> FrameMemory:
+def tiny(seq: int, *paints: m.Paint, whole: bool = False) -> m.Frame:
+    return frame(seq, *paints, whole=whole, side=64)
+
+
+def begun(side: int = SIDE) -> FrameMemory:
     memory = FrameMemory()
-    memory.take(frame(1, whole=True))
+    memory.take(frame(1, whole=True, side=side))
     return memory
 
 
@@ -84,6 +91,65 @@ def test_no_more_is_kept_than_a_viewer_holds() -> None:
     memory.take(frame(2 + most, keeps=(m.Keep(0, 0, 0, SIDE, SIDE),)))  # in the place of another
     with pytest.raises(WireError, match="more is kept"):
         memory.take(frame(3 + most, keeps=(m.Keep(most, 0, 0, 1, 1),)))
+
+
+def glyphs(
+    *sizes: tuple[int, int],
+    stamps: tuple[Stamp, ...] = (),
+    forget: bool = False,
+    rect: tuple[int, int, int, int] = (0, 0, 64, 64),
+) -> m.Paint:
+    sheet = b""
+    if sizes:
+        _, width, height = layout(sizes)
+        sheet = bytes(imagecodecs.webp_encode(np.zeros((height, width, 3), np.uint8), lossless=True))
+    return m.Paint(*rect, m.Encoding.GLYPHS, pack_glyphs(Glyphs(forget, sizes, sheet, stamps)))
+
+
+def test_a_glyph_may_be_stamped_until_it_is_forgotten() -> None:
+    memory = begun(64)
+    memory.take(tiny(2, glyphs((8, 12), (5, 5), stamps=(Stamp(1, 59, 59), Stamp(0, 0, 0)))))
+    memory.take(tiny(3, glyphs((64, 64), stamps=(Stamp(2, 0, 0), Stamp(0, 56, 52)))))
+    memory.take(tiny(4, glyphs((8, 8), forget=True, stamps=(Stamp(0, 1, 1),))))
+    with pytest.raises(WireError, match="never sent"):
+        memory.take(tiny(5, glyphs(stamps=(Stamp(1, 1, 1),))))
+    memory = begun(64)
+    memory.take(tiny(2, glyphs((8, 12))))
+    memory.take(tiny(3, whole=True))
+    with pytest.raises(WireError, match="never sent"):
+        memory.take(tiny(4, glyphs(stamps=(Stamp(0, 1, 1),))))
+
+
+@pytest.mark.parametrize("place", [(57, 0), (0, 53), (9, 30), (30, 9), (-1, 20), (20, -1), (8000, 8000)])
+def test_a_stamp_outside_its_rectangle_is_refused(place: tuple[int, int]) -> None:
+    memory = begun(64)
+    memory.take(tiny(2, glyphs((8, 12), rect=(10, 10, 50, 50), stamps=(Stamp(0, 10, 10), Stamp(0, 52, 48)))))
+    with pytest.raises(WireError, match="outside its rectangle"):
+        memory.take(tiny(3, glyphs(rect=(10, 10, 50, 50), stamps=(Stamp(0, *place),))))
+
+
+def test_no_more_glyphs_are_sent_than_a_viewer_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = begun(64)
+    for number in range(MAX_SHEETS):
+        memory.take(tiny(2 + number, glyphs((1, 1))))
+    with pytest.raises(WireError, match="more glyphs"):
+        memory.take(tiny(2 + MAX_SHEETS, glyphs((1, 1))))
+    for name, limit in (("MAX_SHEET_PIXELS", 150), ("MAX_GLYPHS", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr("renderer.wire.memory." + name, limit)
+            memory = begun(64)
+            memory.take(tiny(2, glyphs((10, 5), (5, 10))))
+            memory.take(tiny(3, glyphs((10, 5), (5, 10), forget=True)))
+            with pytest.raises(WireError, match="more glyphs"):
+                memory.take(tiny(4, glyphs((1, 1))))
+
+
+def test_glyphs_of_one_frame_cover_its_surface_so_many_times_and_no_more() -> None:
+    memory = begun(64)
+    full = Stamp(0, 0, 0)
+    memory.take(tiny(2, glyphs((64, 64), stamps=(full,)), glyphs(stamps=(full,) * (MAX_COVER - 1))))
+    with pytest.raises(WireError, match="too often"):
+        memory.take(tiny(3, glyphs(stamps=(full,)), glyphs(stamps=(full,) * MAX_COVER)))
 
 
 def test_film_begins_with_a_key_frame_and_stays_in_its_place() -> None:

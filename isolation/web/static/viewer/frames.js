@@ -1,5 +1,7 @@
 // Bytes ⇄ frames: the packed part of the wire, the JavaScript side of renderer/wire/frames.py. Free of the DOM.
 
+import { MAX_GLYPHS, MAX_STAMPS, parseGlyphs } from "./glyphs.js";
+
 export class WireError extends Error {}
 
 // ---------------------------------------------------------------- limits (renderer/wire/frames.py gives the reasons)
@@ -13,7 +15,7 @@ export const MAX_SLOTS = 256;
 export const MAX_KEPT_PIXELS = 16 * 1024 * 1024;
 const MAX_COPIES = 512;
 const MAX_PAINTS = 4096;
-const MAX_COVER = 2;
+export const MAX_COVER = 2;
 
 function fail(why) {
   throw new WireError(why);
@@ -25,6 +27,7 @@ export const WEBP_LOSSY = 2;
 export const FILL = 3;
 export const RECALL = 4;
 export const VIDEO = 5;
+export const GLYPHS = 6;
 
 /** Unpacks a frame (a Uint8Array, its type byte included). Throws WireError for anything but one well-formed frame. */
 export function decodeFrame(bytes) {
@@ -84,6 +87,8 @@ export function decodeFrame(bytes) {
   if (covered > room) fail("frame: copies cover the surface too often");
   const paints = [];
   let films = 0;
+  let learnt = 0;
+  let stamped = 0;
   covered = 0;
   for (let i = 0; i < paintCount; i += 1) {
     need(13);
@@ -95,9 +100,16 @@ export function decodeFrame(bytes) {
     paint.data = bytes.subarray(at, at + length);
     at += length;
     inside(paint.x, paint.y, paint.width, paint.height);
-    checkPicture(paint);
+    if (paint.encoding === GLYPHS) {
+      const found = checkGlyphs(paint.data);
+      learnt += found.glyphs.length;
+      stamped += found.stamps.length / 3;
+      if (learnt > MAX_GLYPHS || stamped > MAX_STAMPS) fail("frame: too many glyphs");
+    } else {
+      checkPicture(paint);
+      covered += paint.width * paint.height;
+    }
     films += paint.encoding === VIDEO ? 1 : 0;
-    covered += paint.width * paint.height;
     paints.push(Object.freeze(paint));
   }
   if (covered > room) fail("frame: paints cover the surface too often");
@@ -114,6 +126,17 @@ export function decodeFrame(bytes) {
     keeps: Object.freeze(keeps),
     scale,
   });
+}
+
+/** Also says where a glyph lies in the sheet. */
+function checkGlyphs(data) {
+  const found = parseGlyphs(data);
+  if (found === null) fail("frame: malformed glyphs");
+  if (found.glyphs.length === 0 && found.sheet.length === 0) return found;
+  const size = webpSize(found.sheet);
+  if (found.glyphs.length === 0 || size === null || !size.lossless) fail("frame: the sheet is not a plain lossless WebP picture");
+  if (size.width !== found.width || size.height !== found.height) fail("frame: the sheet's size differs from its glyphs'");
+  return found;
 }
 
 function checkPicture(paint) {

@@ -1,7 +1,8 @@
 // The picture: applies frames to a canvas, in order, each as a whole.
 
 import { Film } from "./film.js";
-import { FILL, MAX_KEPT_PIXELS, RECALL, recalled, VIDEO } from "./frames.js";
+import { FILL, GLYPHS, MAX_COVER, MAX_KEPT_PIXELS, RECALL, recalled, VIDEO } from "./frames.js";
+import { GlyphBook, parseGlyphs } from "./glyphs.js";
 
 // ---------------------------------------------------------------- limits
 const MAX_DECODED = 32 * 1024 * 1024; // pixels decoded ahead of their turn: 128 MiB, a few whole pictures of a fine screen
@@ -18,6 +19,7 @@ export class Surface {
   #slots = new Map(); // number → canvas of a kept rectangle
   #kept = 0; // pixels in them
   #film = new Film();
+  #glyphs = new GlyphBook();
   #tail = Promise.resolve();
   #decoded = 0; // pixels of frames that were taken and not yet drawn
   #epoch = 0;
@@ -104,6 +106,7 @@ export class Surface {
     this.#copy(frame.copies);
     const context = this.#context;
     context.imageSmoothingEnabled = false;
+    let room = MAX_COVER * frame.width * frame.height; // for glyphs
     frame.paints.forEach((paint, i) => {
       if (paint.encoding === FILL) {
         const [red, green, blue] = paint.data;
@@ -111,6 +114,10 @@ export class Surface {
         context.fillRect(paint.x, paint.y, paint.width, paint.height);
       } else if (paint.encoding === RECALL) {
         sound = this.#recall(paint) && sound;
+      } else if (paint.encoding === GLYPHS) {
+        room -= this.#glyphs.stamp(context, paint, pictures[i], room);
+        pictures[i] = null; // the book closes it
+        sound = sound && room >= 0;
       } else {
         // Into the rectangle, whatever size the decoder says: never past it.
         context.drawImage(pictures[i], paint.x, paint.y, paint.width, paint.height);
@@ -122,6 +129,7 @@ export class Surface {
   #forget() {
     this.#slots.clear();
     this.#kept = 0;
+    this.#glyphs.forget();
   }
 
   #keep({ slot, x, y, width, height }) {
@@ -179,14 +187,18 @@ export class Surface {
   async #decode(paint) {
     if (paint.encoding === FILL || paint.encoding === RECALL) return null;
     if (paint.encoding === VIDEO) return this.#film.play(paint);
-    const picture = await createImageBitmap(new Blob([paint.data], { type: "image/webp" }), {
-      colorSpaceConversion: "none",
-      premultiplyAlpha: "none",
-    });
-    if (picture.width !== paint.width || picture.height !== paint.height) {
-      picture.close();
-      throw new Error("the picture's size differs from its rectangle's");
-    }
-    return picture;
+    if (paint.encoding !== GLYPHS) return decoded(paint.data, paint);
+    const found = parseGlyphs(paint.data);
+    return found.sheet.length === 0 ? null : decoded(found.sheet, found);
   }
+}
+
+/** Resolves to a picture of a WebP of just this size. */
+async function decoded(data, { width, height }) {
+  const picture = await createImageBitmap(new Blob([data], { type: "image/webp" }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  if (picture.width !== width || picture.height !== height) {
+    picture.close();
+    throw new Error("the picture's size differs from its rectangle's");
+  }
+  return picture;
 }
