@@ -29,7 +29,10 @@ from renderer.wire.messages import (
 
 # ---------------------------------------------------------------- limits
 MOVE_PATIENCE = 0.1  # seconds to wait for the page to take a move or a wheel before sending the next: moves are merged meanwhile
-WHEEL_PATIENCE = 0.1  # seconds that the next wheel waits for the last one's picture: who scrolls faster than is drawn has wheels added up, not drawn
+WHEEL_PATIENCE = (
+    0.1  # seconds that a wheel's picture is waited for: who scrolls faster than is drawn has wheels added up, not drawn
+)
+WHEELS_AHEAD = 2  # wheels on their way to a picture: Chromium draws one while it packs the picture of the one before (a quarter more a second, measured)
 HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
 TEXT_PATIENCE = 0.5  # seconds that text, and the end of a drag, wait for what was before them
 PINCH_SPEED = 1_000_000  # pixels a second of a touchpad's pinch: at once, the person's own fingers give it its speed
@@ -63,6 +66,7 @@ class Dispatcher:
         self._queue = InputQueue()
         self._wake = asyncio.Event()
         self._unanswered: set[asyncio.Task[Any]] = set()
+        self._undrawn: list[asyncio.Task[None]] = []  # one for each wheel
         self._drag: dict[str, Any] | None = None
         self._composing = False
         self._pulling = False  # whether the pointer moved last with its button held
@@ -124,7 +128,7 @@ class Dispatcher:
             self._unanswered.add(task)
             task.add_done_callback(self._unanswered.discard)
             if isinstance(message, Wheel):
-                await self._taken(asyncio.gather(task, self._drawn(), return_exceptions=True))
+                await self._taken(asyncio.gather(task, *self._undrawn_before(), return_exceptions=True))
             elif is_motion(message):
                 await self._taken(task)
             elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
@@ -150,6 +154,14 @@ class Dispatcher:
             self._pulling = bool(message.buttons & 1)
             return False
         return message.kind is PointerKind.UP and self._pulling
+
+    def _undrawn_before(self) -> list[asyncio.Task[None]]:
+        """Note that a wheel is on its way to a picture; return what must come before the next may go."""
+        self._undrawn = [waiting for waiting in self._undrawn if not waiting.done()]
+        waiting = self._tasks.start(self._drawn())
+        if waiting is not None:
+            self._undrawn.append(waiting)
+        return self._undrawn[:1] if len(self._undrawn) >= WHEELS_AHEAD else []
 
     async def _drawn(self) -> None:
         with contextlib.suppress(TimeoutError):

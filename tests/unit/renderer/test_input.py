@@ -481,8 +481,8 @@ async def test_a_key_passes_a_page_that_does_not_answer_a_wheel() -> None:
     tasks.close()
 
 
-async def test_wheels_add_up_while_the_last_ones_picture_is_awaited() -> None:
-    """Else a page draws, and Chromium encodes, what nobody will be shown."""
+async def test_wheels_add_up_while_pictures_of_those_before_are_awaited() -> None:
+    """One is drawn while the picture of the one before is packed; more a page would draw, and Chromium encode, that nobody will be shown."""
     page, drawn = FakePage(), asyncio.Event()
 
     async def picture() -> None:
@@ -493,11 +493,11 @@ async def test_wheels_add_up_while_the_last_ones_picture_is_awaited() -> None:
     for _ in range(5):
         await asyncio.sleep(0.005)
         made.put(m.Wheel(5, 5, 0, 10, 0))
-    assert [params["deltaY"] for _, params in page.sent] == [10]
+    assert [params["deltaY"] for _, params in page.sent] == [10, 10]
     drawn.set()
     async with asyncio.timeout(5):
-        await page.until(lambda: len(page.sent) >= 2)
-    assert [params["deltaY"] for _, params in page.sent] == [10, 50]
+        await page.until(lambda: len(page.sent) >= 3)
+    assert [params["deltaY"] for _, params in page.sent] == [10, 10, 40]
     tasks.close()
 
 
