@@ -39,6 +39,7 @@ from isolation.testing.demo import sample
 RUN_SECONDS = 90.0  # one system in one scenario takes up to 35
 FEEL = "feel"  # not a scenario: reactions are timed
 FIRST_FRAMES = 4  # new sessions whose first picture is timed
+IDLE_SECONDS = 10.0  # a session in which nobody has done anything for so long is idle: it has given back what it held for speed
 TOGETHER = 4  # people at once
 CAPACITY, WARM = 8, 2
 BUSY = 1.0  # load average before a run
@@ -318,6 +319,7 @@ async def together(stage: Stage, product: ours.Product, place: feel.Place, resul
             async with asyncio.timeout(RUN_SECONDS):
                 results.together = await feel.feel(streams, place, stage.site.states, "together")
             await product.settled(TOGETHER)
+            await asyncio.sleep(IDLE_SECONDS)
             after = product.memory()
             results.idle = Idle(before.rest, after.rest, after.browsers[:TOGETHER])
             for stream in streams:

@@ -69,6 +69,11 @@ class Decoder:
         self._filtered, self._spare, self._surface = filtered, last, surface
         return surface
 
+    def rest(self) -> None:
+        """Give memory back: nothing is to be decoded for a while. The next picture is decoded whole."""
+        self._filtered = self._spare = None
+        self._raw = _Raw(0, 0)
+
     def _changed(self, before: Surface, last: Bytes, filtered: Bytes) -> Surface:
         """Return the surface for ``filtered``, given that ``last`` was ``before``."""
         top, bottom = _differing(last, filtered)

@@ -36,7 +36,7 @@ class Chromium:
         self.held: Pixels | None = None
         self.page: Pixels = np.zeros((64, 64, 3), np.uint8)
         self.flying = self.most = 0
-        self.sent = 0
+        self.sent = self.started = 0
 
     def on(self, event: str, f: Any) -> None:
         assert event == "Page.screencastFrame"
@@ -47,6 +47,7 @@ class Chromium:
         if method == "Page.startScreencast":
             assert params is not None
             self.casting, self.flying, self.most = True, 0, params["maxFramesInFlight"]
+            self.started += 1
             self.show(self.page)
         elif method == "Page.stopScreencast":
             self.casting = False
@@ -223,3 +224,35 @@ async def test_a_picture_that_comes_twice_is_taken_once() -> None:
         await until(lambda: len(viewer.frames) == 2 and chromium.flying == 0)
         assert len(taken) == 1
         counting.cancel()
+
+
+async def test_a_still_page_gives_back_what_is_held_for_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once each time that it comes to rest, and the next picture is none the worse for it."""
+    monkeypatch.setattr("renderer.capture.pump.STILL_SECONDS", 0.05)
+    viewer, screen = Busy(), Screen()
+    viewer.room = 0.0
+    async with pumping(viewer) as (pump, chromium):
+        for turn in range(3):
+            chromium.show(typing(turn))
+            chromium.show(typing(turn + 10))
+            await until(lambda: chromium.started == 2 + turn and chromium.flying == 0 and pump.idle)  # noqa: B023 - at once
+            assert not any(isinstance(held, np.ndarray) and held.size for held in (pump._decoder._filtered, pump._decoder._spare))
+            assert not pump._decoder._raw.rows.size
+            await asyncio.sleep(0.3)  # it is not begun anew again and again
+            assert chromium.started == 2 + turn
+            while viewer.frames:
+                screen.draw(viewer.frames.pop(0))
+            assert np.array_equal(screen.pixels, chromium.page)
+
+
+async def test_a_hidden_page_is_not_shown_by_its_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renderer.capture.pump.STILL_SECONDS", 0.05)
+    viewer = Busy()
+    viewer.room = 0.0
+    async with pumping(viewer) as (pump, chromium):
+        await until(lambda: len(viewer.frames) == 1)
+        await pump.hide()
+        await until(lambda: not pump._decoder._raw.rows.size)
+        await asyncio.sleep(0.1)
+        assert not chromium.casting
+        assert chromium.started == 1
