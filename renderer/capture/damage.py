@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from renderer.capture.scroll import horizontal_shifts, vertical_shifts
+from renderer.capture.scroll import horizontal_shifts, slanted_shifts, vertical_shifts
 from renderer.capture.surface import Cells, Rect, Surface, Words, any_in_cells, bounds, components, cover, merge
 from renderer.wire.frames import MAX_COPIES
 from renderer.wire.messages import Copy
@@ -61,19 +61,21 @@ def plan(old: Surface, new: Surface) -> Plan | None:
 
 def _moves(old: Words, new: Words, different: NDArray[np.bool_], region: Rect) -> list[Copy]:
     inside = np.s_[region.y : region.bottom, region.x : region.right]
-    best: list[Copy] = []
-    saved = MIN_SAVED_AREA
-    for dx, dy in [(0, d) for d in vertical_shifts(old[inside], new[inside])]:
-        copies, gain = _verified(old, new, different, region, dx, dy)
-        if gain > saved:
-            best, saved = copies, gain
-    if best:
-        return best
-    for dx, dy in [(d, 0) for d in horizontal_shifts(old[inside], new[inside])]:
-        copies, gain = _verified(old, new, different, region, dx, dy)
-        if gain > saved:
-            best, saved = copies, gain
-    return best
+    ways: tuple[Callable[[Words, Words], list[tuple[int, int]]], ...] = (
+        lambda one, two: [(0, d) for d in vertical_shifts(one, two)],
+        lambda one, two: [(d, 0) for d in horizontal_shifts(one, two)],
+        slanted_shifts,
+    )
+    for way in ways:
+        best: list[Copy] = []
+        saved = MIN_SAVED_AREA
+        for dx, dy in way(old[inside], new[inside]):
+            copies, gain = _verified(old, new, different, region, dx, dy)
+            if gain > saved:
+                best, saved = copies, gain
+        if best:
+            return best
+    return []
 
 
 def _verified(old: Words, new: Words, different: NDArray[np.bool_], region: Rect, dx: int, dy: int) -> tuple[list[Copy], int]:

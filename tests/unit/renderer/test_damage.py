@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from renderer.capture.compose import BANDS, HOT, REST_SECONDS, Composer
 from renderer.capture.damage import TILE, plan
 from renderer.capture.picture import BadFrameError, decode_png
+from renderer.capture.scroll import slanted_shifts
 from renderer.capture.surface import Rect, Surface, any_in_cells, components, cover, merge
 from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.messages import Encoding, Frame
@@ -46,7 +47,7 @@ def changes(draw_: st.DrawFn) -> tuple[Pixels, Pixels]:
         if x0 == x1 or y0 == y1:
             continue
         region = new[y0:y1, x0:x1]
-        match draw_(st.sampled_from(["fill", "noise", "down", "across", "dot", "page"])):
+        match draw_(st.sampled_from(["fill", "noise", "down", "across", "slanted", "dot", "page"])):
             case "fill":
                 region[...] = rng.integers(0, 256, 3)
             case "noise":
@@ -55,6 +56,8 @@ def changes(draw_: st.DrawFn) -> tuple[Pixels, Pixels]:
                 region[...] = np.roll(region, draw_(st.integers(-200, 200)), axis=0)
             case "across":
                 region[...] = np.roll(region, draw_(st.integers(-200, 200)), axis=1)
+            case "slanted":
+                region[...] = np.roll(region, (draw_(st.integers(-90, 90)), draw_(st.integers(-90, 90))), axis=(0, 1))
             case "page":
                 region[...] = text_like(rng, *region.shape[:2])
             case _:
@@ -190,6 +193,38 @@ def test_scrolling_sideways(distance: int) -> None:
 
     frames, _ = scroll_frames(build, 5)
     assert all(frame.copies for frame in frames[1:])
+
+
+@pytest.mark.parametrize(("right", "down"), [(9, 7), (-13, 30), (64, -1), (-1, 2)])
+def test_a_map_that_is_dragged_slantwise(right: int, down: int) -> None:
+    """Under a button that stays: nothing is sent but its edges."""
+    rng = np.random.default_rng(3)
+    town = text_like(rng, 1800, 2400)
+
+    def build(at: int) -> Pixels:
+        page = np.full((600, 1000, 3), 255, np.uint8)
+        y, x = 600 + at * down, 400 + at * right
+        page[50:550, 100:900] = town[y : y + 500, x : x + 800]
+        page[80:120, 120:180] = 40
+        return page
+
+    frames, _ = scroll_frames(build, 6)
+    for frame in frames[1:]:
+        assert frame.copies
+        assert sum(paint.width * paint.height for paint in frame.paints if paint.encoding is not Encoding.GLYPHS) < 800 * 500 // 4
+
+
+def test_what_only_looks_shifted_is_painted() -> None:
+    """One window that is met by chance moves nothing."""
+    rng = np.random.default_rng(4)
+    old, new = (rng.integers(0, 2**24, (300, 400)).astype(np.uint32) for _ in range(2))
+    assert slanted_shifts(old, new) == []
+    new[40:44, 60:200] = old[50:54, 70:210]
+    assert slanted_shifts(old, new) in ([], [(10, 10)])
+    found = plan(Surface(old), Surface(new))
+    assert found is not None
+    assert not found.copies
+    assert slanted_shifts(np.zeros((300, 400), np.uint32), np.ones((300, 400), np.uint32)) == []
 
 
 def test_a_fixed_picture_that_keeps_changing_goes_lossy_and_rests_lossless() -> None:
