@@ -13,7 +13,9 @@ import numpy as np
 
 from renderer.wire import control as c
 from renderer.wire import messages as m
+from renderer.wire.codec import encode
 from renderer.wire.control_codec import encode_control
+from renderer.wire.glyphs import Glyphs, Stamp, pack_glyphs
 from tests.hostile.fuzz.ways import CONTROLS, MARK
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire"
@@ -51,6 +53,25 @@ def _streams(direction: str) -> Iterator[bytes]:
         for vector in vectors:
             yield bytes([number]) + vector
         yield bytes([number]) + MARK.join(vectors[:8])
+    if direction == "from":
+        yield b"\0" + _frames()
+
+
+def _frames() -> bytes:
+    """A stream of frames that lean on those before: a whole one, glyphs that are learnt, stamped, forgotten; a recall, and film."""
+    sheet = bytes(imagecodecs.webp_encode(np.full((8, 12, 3), 7, np.uint8), lossless=True))
+    learnt = Glyphs(False, ((8, 8), (4, 5)), sheet, (Stamp(0, 0, 0), Stamp(1, 50, 40)))
+    again = Glyphs(True, ((8, 8), (4, 5)), sheet, (Stamp(1, 3, 3), Stamp(0, 40, 30), Stamp(1, 60, 43)))
+    steps = (
+        (m.Paint(0, 0, 64, 48, m.Encoding.FILL, b"abc"),),
+        (m.Paint(0, 0, 64, 48, m.Encoding.GLYPHS, pack_glyphs(learnt)),),
+        (m.Paint(0, 0, 64, 48, m.Encoding.GLYPHS, pack_glyphs(again)),),
+        (m.Paint(0, 0, 8, 8, m.Encoding.RECALL, b"\0\3\0\0\0\0"),),
+    )
+    return MARK.join(
+        encode(m.Frame(n, 64, 48, n == 1, (), paints, (m.Keep(3, 0, 0, 9, 9),) if n > 1 else ()))
+        for n, paints in enumerate(steps, 1)
+    )
 
 
 def _pictures() -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from renderer.wire.codec import decode_from_renderer, decode_to_renderer, encode
 from renderer.wire.control_codec import decode_from_node, decode_to_node, encode_control, parse_page_target
 from renderer.wire.fields import WireError
 from renderer.wire.frames import MAX_COVER, MAX_FRAME_BYTES, MAX_SIDE
+from renderer.wire.glyphs import MAX_GLYPHS, unpack_glyphs
 from renderer.wire.images import png_size, vp8_frame, webp_size
 
 HELLO = m.Hello(1, "", "/run", 800, 600, 100, False, True, True)
@@ -72,6 +73,33 @@ def check_frame(frame: m.Frame) -> None:
     assert sum(len(paint.data) for paint in frame.paints) <= MAX_FRAME_BYTES
 
 
+class Stamps:
+    """Checks that every glyph that is stamped was sent before, and stays in its rectangle."""
+
+    def __init__(self) -> None:
+        self._sizes: list[tuple[int, int]] = []
+
+    def check(self, frame: m.Frame) -> None:
+        """Go one frame on."""
+        if frame.whole:
+            self._sizes.clear()
+        covered = 0
+        for paint in frame.paints:
+            if paint.encoding is not m.Encoding.GLYPHS:
+                continue
+            glyphs = unpack_glyphs(paint.data)
+            if glyphs.forget:
+                self._sizes.clear()
+            self._sizes += glyphs.sizes
+            assert len(self._sizes) <= MAX_GLYPHS
+            for number, x, y in glyphs.stamps:
+                width, height = self._sizes[number]
+                assert paint.x <= x <= paint.x + paint.width - width
+                assert paint.y <= y <= paint.y + paint.height - height
+                covered += width * height
+        assert covered <= MAX_COVER * frame.width * frame.height
+
+
 DECEIVES = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0x20), 0x7F)} - set("\n\t")
 
 
@@ -82,6 +110,7 @@ def renderer(data: bytes) -> None:
     assert isinstance(gate.from_viewer(encode(HELLO), 0.0), Pass)
     assert isinstance(gate.from_renderer(encode(READY), 0.0), Pass)
     frames = size = 0
+    stamps = Stamps()
     for number, one in enumerate(said):
         verdict = gate.from_renderer(one, number / 10)
         if isinstance(verdict, Close):
@@ -96,6 +125,7 @@ def renderer(data: bytes) -> None:
         assert encode(message) == verdict.data
         if isinstance(message, m.Frame):
             check_frame(message)
+            stamps.check(message)
             frames, size = frames + 1, size + len(one)
             assert gate.congested is (frames >= MAX_UNACKED_FRAMES or size >= MAX_UNACKED_BYTES)
             continue
