@@ -53,6 +53,7 @@ class Person:
         self._connection: ClientConnection | None = None
         self._since = time.monotonic()
         self._location = ""
+        self._resumed = False
         self._reason = False
         self._fault = False
         self._drawn = False  # a page that looks like the one before it sends no picture
@@ -135,10 +136,15 @@ class Person:
         """Act on a message. True: the stream is over."""
         match message:
             case m.Ready(page):
-                self.page = page
+                self.page, self._resumed = page, message.resumed
                 self.seen.counts["resumed" if message.resumed else "opened"] += 1
             case m.Location(_, path):
                 self._location = path
+                if self._resumed and path != self.path:
+                    # What was said as the line broke is lost, by design; a person who finds the page where it was asks again.
+                    self.seen.counts["asked again"] += 1
+                    await connection.send(encode(m.Navigate(self.path)))
+                self._resumed = False
                 self._picture()
             case m.Frame(seq):
                 await connection.send(encode(m.Ack(seq)))

@@ -260,7 +260,7 @@ class FramePump:
             return None
         if self._newest is None and not self._repeat and not self._anew:
             if rests_at is None:
-                return await self._keep_still(now)
+                return self._keep_still(now)
             if rests_at > now:
                 return rests_at - now
         room = audience.wait(now)
@@ -276,7 +276,7 @@ class FramePump:
             self._stepping = False
         return 0.0
 
-    async def _keep_still(self, now: float) -> float | None:
+    def _keep_still(self, now: float) -> float | None:
         """Give back what is held for speed alone, once no picture has come for a while. Returns the seconds after which that will be."""
         if self._still:
             return None
@@ -285,11 +285,14 @@ class FramePump:
             return left
         self._still = True
         self._decoder.rest()
+        self._tasks.start(self._give_back())  # beside us: what Chromium makes of it must not end, nor hold up, the pictures
+        return None
+
+    async def _give_back(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._workers, give_back)
         if self._casting:
             # Chromium keeps every buffer that it ever had under way at once. Both at once, so that nobody else can stop the cast between them.
             await asyncio.gather(self._cdp.send("Page.stopScreencast"), self._start_cast())
-        return None
 
     async def _step(self, audience: Audience) -> None:
         composer, picture = self._composer, self._newest
@@ -298,7 +301,7 @@ class FramePump:
             composer.forget(video=self._video)
         self._newest, self._repeat, self._anew = None, False, False
         if picture is not None:
-            self._still, self._taken_at = self._still and picture == self._last, time.monotonic()
+            self._still, self._taken_at = False, time.monotonic()
             self._last = picture
             self._untaken = 0
             self._acknowledge()

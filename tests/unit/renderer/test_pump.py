@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.async_api import Error
 
 from renderer.capture.pump import FramePump
 from renderer.capture.share import FairShare
@@ -243,6 +244,35 @@ async def test_a_still_page_gives_back_what_is_held_for_speed(monkeypatch: pytes
             while viewer.frames:
                 screen.draw(viewer.frames.pop(0))
             assert np.array_equal(screen.pixels, chromium.page)
+
+
+@pytest.mark.parametrize("broken", ["refused", "unanswered"])
+async def test_pictures_go_on_when_the_cast_cannot_be_begun_anew(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that crashes, or is taken elsewhere, at that very moment."""
+    monkeypatch.setattr("renderer.capture.pump.STILL_SECONDS", 0.05)
+    viewer, screen = Busy(), Screen()
+    viewer.room = 0.0
+    async with pumping(viewer) as (pump, chromium):
+        await until(lambda: len(viewer.frames) == 1)
+        asked: list[str] = []
+        send = chromium.send
+
+        async def failing(method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+            if method in {"Page.stopScreencast", "Page.startScreencast"}:
+                asked.append(method)
+                if broken == "refused":
+                    raise Error("Target crashed")
+                await asyncio.Event().wait()
+            return await send(method, params)
+
+        monkeypatch.setattr(chromium, "send", failing)
+        await until(lambda: "Page.startScreencast" in asked)
+        chromium.show(typing(7))
+        await until(lambda: len(viewer.frames) == 2)
+        for frame in viewer.frames:
+            screen.draw(frame)
+        assert np.array_equal(screen.pixels, typing(7))
+        assert pump.idle
 
 
 async def test_a_hidden_page_is_not_shown_by_its_rest(monkeypatch: pytest.MonkeyPatch) -> None:
