@@ -123,11 +123,14 @@ class Tab:
         self.desk = Desk(self, host.store)
         self._size = (1280, 800, NATIVE)  # CSS pixels, and their scale
         self._resizing = asyncio.Lock()
+        self._mac = False  # whether its person's keyboard is a Mac's
         self._touch = False  # whether its people work by finger
         self._video = False  # whether the viewer plays film
         self._notices: dict[NoticeCode, float] = {}
         self._crashes: list[float] = []
         self._crashed: Page | None = None  # in whose place another is being put
+        self._recovery: asyncio.Future[None] | None = None
+        self._errand = ""  # where its person sent it meanwhile
         self._restart = ""  # where a page goes whose process we end ourselves, because it hangs
         self._wanted = ""  # where it was last sent
         self._leaving = ""  # where its person sent it and it may not have gone, because it hangs
@@ -188,27 +191,26 @@ class Tab:
             self.desk.detach()
         self.viewer = viewer
         self._size = (hello.width, hello.height, hello.scale)
-        self._touch = hello.touch
-        self._video = hello.video
+        self._mac, self._touch, self._video = hello.mac, hello.touch, hello.video
         viewer.send(Ready(self.name, hello.width, hello.height, hello.scale, resumed))
         for message in self.observer.state():
             viewer.send(message)
         for opened in self.opened.values():
             viewer.send(opened)
         self.desk.attach()
-        self._look(viewer, mac=hello.mac)
+        self._look(viewer)
 
-    def _look(self, viewer: Viewer, *, mac: bool) -> None:
+    def _look(self, viewer: Viewer) -> None:
         self._sized.clear()
-        self.tasks.start(self._show(viewer, mac=mac))
+        self.tasks.start(self._show(viewer))
 
-    async def _show(self, viewer: Viewer, *, mac: bool) -> None:
+    async def _show(self, viewer: Viewer) -> None:
         try:
             await self._wired.wait()
             if self.viewer is not viewer or self.pump is None or self.dispatcher is None:
                 return
             self.dispatcher.clear()
-            self.dispatcher.mac = mac
+            self.dispatcher.mac = self._mac
             await self.dispatcher.by_finger(self._touch)
             await self._resize()
         finally:
@@ -315,6 +317,8 @@ class Tab:
                     await self._resize()
                     if self._touch:
                         await self.observer.reveal()  # a soft keyboard took the room
+            case Navigate(path) if self._recovering:
+                self._errand = viewer.origin + path
             case Navigate(path):
                 if not await self._unstick(viewer.origin + path):
                     await self.navigate(viewer.origin + path)
@@ -340,6 +344,11 @@ class Tab:
     def sent(self) -> bool:
         """Whether it was sent somewhere, and has not been anywhere yet."""
         return self.empty and bool(self._wanted)
+
+    @property
+    def _recovering(self) -> bool:
+        """Whether a fresh page is being put in the place of one that crashed."""
+        return self._recovery is not None and not self._recovery.done()
 
     async def navigate(self, url: str) -> None:
         """Go to an address (checked by the caller to be on an app's origin), as soon as the page answers commands and has its viewer's size and scale."""
@@ -507,10 +516,10 @@ class Tab:
         self._recovery = asyncio.ensure_future(self._recover(page) if recover else self.close())
 
     async def _recover(self, crashed: Page) -> None:
-        """Put a fresh page in the crashed one's place, at the same address, for the same viewer."""
-        url, viewer = self._restart or self.observer.url or self._wanted, self.viewer
-        self._restart = ""
-        mac = self.dispatcher.mac if self.dispatcher is not None else False
+        """Put a fresh page in the crashed one's place, for whoever looks by then: at the same address, or where it was sent meanwhile."""
+        # This one may crash, too, before it has an address of its own.
+        self._wanted = self._restart or self.observer.url or self._wanted
+        self._restart = self._errand = ""
         try:
             fresh = await self.host.new_page()
         except Error:
@@ -522,7 +531,9 @@ class Tab:
                 await crashed.close()
         except (Error, TimeoutError):
             log.info("page.gone", extra={"page": self.name})
-        if viewer is not None:
-            self._look(viewer, mac=mac)
-        if url:
+        if self._recovery is not asyncio.current_task():
+            return  # it did, and another is under way
+        if self.viewer is not None:
+            self._look(self.viewer)
+        if url := self._errand or self._wanted:
             self.tasks.start(self.navigate(url))

@@ -600,6 +600,33 @@ async def test_a_crashed_page_comes_back(show: Any, node: NodeProcess) -> None:
         await viewer.colour(50, 50, (0, 255, 255))
 
 
+async def test_who_goes_elsewhere_while_a_crashed_page_comes_back_gets_there(
+    show: Any, node: NodeProcess, gateway: Gateway
+) -> None:
+    gateway.html("/elsewhere", "<title>elsewhere</title>" + BOX.format(0, 0, 100, 100, "#0f0"))
+    async with show("<title>-</title>" + BOX.format(0, 0, 100, 100, "#0ff"), "/crash-and-leave") as viewer:
+        await viewer.colour(50, 50, (0, 255, 255))
+        for pid in node.pages():
+            os.kill(pid, signal.SIGKILL)
+        await viewer.message(m.Notice, lambda x: x.code is m.NoticeCode.PAGE_CRASHED)
+        await viewer.say(m.Navigate("/elsewhere"))
+        await viewer.title("elsewhere")
+        await viewer.colour(50, 50, (0, 255, 0))
+
+
+async def test_who_connects_while_a_crashed_page_comes_back_is_shown_it(node: NodeProcess, gateway: Gateway, lease: str) -> None:
+    gateway.html("/crash-and-lose", "<title>-</title>" + BOX.format(0, 0, 100, 100, "#0ff"))
+    async with node.viewer(lease, "/crash-and-lose") as viewer:
+        ready = await viewer.message(m.Ready)
+        await viewer.colour(50, 50, (0, 255, 255))
+        for pid in node.pages():
+            os.kill(pid, signal.SIGKILL)
+        await viewer.message(m.Notice, lambda x: x.code is m.NoticeCode.PAGE_CRASHED)
+        async with node.viewer(lease, "/crash-and-lose", page=ready.page) as second:
+            assert (await second.message(m.Ready)).resumed
+            await second.colour(50, 50, (0, 255, 255))
+
+
 @pytest.mark.feature("back, forward, reload", by="keyboard")
 @pytest.mark.parametrize(("stopped", "by"), [(False, "reload"), (True, "reload"), (True, "viewer")])
 async def test_who_loads_again_before_the_first_answer_gets_there(
