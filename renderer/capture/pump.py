@@ -118,6 +118,8 @@ class FramePump:
 
     async def _start_cast(self) -> None:
         await self._cdp.send("Page.startScreencast", {"format": "png", "maxFramesInFlight": 1, "sendLastFrame": True})
+        if not self._casting:  # who stopped it meanwhile may have been heard before
+            await self._cdp.send("Page.stopScreencast")
 
     def expect(self, size: tuple[int, int] | None = None, scale: int = 100) -> None:
         """Expect a picture soon: the page was resized to ``size`` (CSS pixels), or has loaded.

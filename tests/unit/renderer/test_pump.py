@@ -275,6 +275,24 @@ async def test_pictures_go_on_when_the_cast_cannot_be_begun_anew(broken: str, mo
         assert pump.idle
 
 
+async def test_a_page_that_is_hidden_as_it_comes_to_rest_stays_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renderer.capture.pump.STILL_SECONDS", 0.05)
+    viewer = Busy()
+    viewer.room = 0.0
+    async with pumping(viewer) as (pump, chromium):
+        await until(lambda: len(viewer.frames) == 1)
+        start = pump._start_cast
+
+        async def hidden_before() -> None:
+            await pump.hide()
+            await start()
+
+        monkeypatch.setattr(pump, "_start_cast", hidden_before)
+        await until(lambda: chromium.started == 2 and not chromium.casting)
+        await asyncio.sleep(0.1)
+        assert not chromium.casting
+
+
 async def test_a_hidden_page_is_not_shown_by_its_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("renderer.capture.pump.STILL_SECONDS", 0.05)
     viewer = Busy()
