@@ -34,7 +34,9 @@ WHEEL_PATIENCE = (
 )
 WHEELS_AHEAD = 2  # wheels on their way to a picture: Chromium draws one while it packs the picture of the one before (a quarter more a second, measured)
 HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
-TEXT_PATIENCE = 0.5  # seconds that text, and the end of a drag, wait for what was before them
+TEXT_PATIENCE = (
+    5.0  # seconds that text, and the end of a drag, wait for what was before them: a busy page. A hung one takes neither
+)
 PINCH_SPEED = 1_000_000  # pixels a second of a touchpad's pinch: at once, the person's own fingers give it its speed
 PINCH_PIXELS = 100.0  # of a wheel turned with Control that stand for a factor of e: what browsers make of a touchpad's pinch
 MAX_UNANSWERED = 64  # clicks and keys a hanging page may leave unanswered before we wait for it
@@ -69,7 +71,8 @@ class Dispatcher:
         self._undrawn: list[asyncio.Task[None]] = []  # one for each wheel
         self._drag: dict[str, Any] | None = None
         self._composing = False
-        self._pulling = False  # whether the pointer moved last with its button held
+        self._pulled: Pointer | None = None  # where to, if the pointer moved last with its button held
+        self._let_go: Pointer | None = None  # where, if the pointer's button went up last
         self._fingers: dict[int, TouchPoint] = {}
         self._by_finger = False
         self._resting: Pointer | None = None  # where the pointer is, with no button held
@@ -108,25 +111,38 @@ class Dispatcher:
 
     def _drag_began(self, event: Event) -> None:
         data = event.get("data")
-        self._drag = data if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            self._drag = None
+        elif self._let_go is not None:  # Chromium tells of a drag beside its answers, and may do so after them
+            self._answered(self._tasks.start(self._drop(data, self._let_go)))
+        else:
+            self._drag = data
+            if self._pulled is not None and not self._queue:
+                self.put(
+                    self._pulled
+                )  # what was moved over before the page began it has heard of a pointer, not of what that carries
 
     async def _run(self) -> None:
         while True:
-            message = self._queue.get()
-            if message is None:
+            messages = self._queue.get()
+            if not messages:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            *path, message = messages
+            if self._drag is None:
+                for point in path:  # all at once: Chromium tells the page of them as of one move, and of the way it took
+                    self._answered(self._tasks.start(self._send(point)))
             self._note(message)
-            if self._unanswered and (self._ends_a_drag(message) or isinstance(message, Paste | CopyRequest | Text | Composition)):
+            behind = self._ends_a_drag(message) or isinstance(message, Paste | CopyRequest | Text | Composition)
+            if behind and self._unanswered:
                 # Text takes another way into the page than the click that put the caret there, and must not overtake it; and whether a
                 # move began a drag is known when the page has answered it.
                 await asyncio.wait(self._unanswered, timeout=TEXT_PATIENCE)
             task = self._tasks.start(self._send(message))
             if task is None:
                 return
-            self._unanswered.add(task)
-            task.add_done_callback(self._unanswered.discard)
+            self._answered(task)
             if isinstance(message, Wheel):
                 await self._taken(asyncio.gather(task, *self._undrawn_before(), return_exceptions=True))
             elif is_motion(message):
@@ -139,6 +155,12 @@ class Dispatcher:
             if len(self._unanswered) >= MAX_UNANSWERED:
                 await asyncio.wait(self._unanswered, return_when=asyncio.FIRST_COMPLETED)
 
+    def _answered(self, task: asyncio.Task[Any] | None) -> None:
+        """Count what the page has not answered."""
+        if task is not None:
+            self._unanswered.add(task)
+            task.add_done_callback(self._unanswered.discard)
+
     def _note(self, message: ToRenderer) -> None:
         match message:
             case Touch():
@@ -150,10 +172,9 @@ class Dispatcher:
     def _ends_a_drag(self, message: ToRenderer) -> bool:
         if not isinstance(message, Pointer):
             return False
-        if message.kind is PointerKind.MOVE:
-            self._pulling = bool(message.buttons & 1)
-            return False
-        return message.kind is PointerKind.UP and self._pulling
+        pulled, moved = self._pulled, message.kind is PointerKind.MOVE
+        self._pulled = message if moved and message.buttons & 1 else None
+        return message.kind is PointerKind.UP and pulled is not None
 
     def _undrawn_before(self) -> list[asyncio.Task[None]]:
         """Note that a wheel is on its way to a picture; return what must come before the next may go."""
@@ -251,9 +272,11 @@ class Dispatcher:
             await self._cdp.send("Input.dispatchMouseEvent", wheel)
 
     async def _pointer(self, message: Pointer) -> None:
-        if self._drag is not None and await self._dragged(message):
+        if self._drag is not None and await self._dragged(self._drag, message):
             return
         moved = message.kind is PointerKind.MOVE
+        if not moved:
+            self._let_go = message if message.kind is PointerKind.UP and message.button == 0 else None
         held = next((name for bit, name in ((1, "left"), (2, "right"), (4, "middle")) if message.buttons & bit), "none")
         await self._cdp.send(
             "Input.dispatchMouseEvent",
@@ -268,18 +291,23 @@ class Dispatcher:
             },
         )
 
-    async def _dragged(self, message: Pointer) -> bool:
-        data = self._drag
-        params = {"x": message.x, "y": message.y, "data": data, "modifiers": message.modifiers}
+    async def _dragged(self, data: dict[str, Any], message: Pointer) -> bool:
+        """Let a pointer carry what the page dragged. False: the page is to hear of the pointer as well."""
         if message.kind is PointerKind.MOVE and message.buttons & 1:
-            await self._cdp.send("Input.dispatchDragEvent", {"type": "dragEnter", **params})
-            await self._cdp.send("Input.dispatchDragEvent", {"type": "dragOver", **params})
+            await self._carry(data, message, "dragEnter", "dragOver")
             return True
         self._drag = None
         if message.kind is PointerKind.UP and message.button == 0:
-            await self._cdp.send("Input.dispatchDragEvent", {"type": "dragOver", **params})
-            await self._cdp.send("Input.dispatchDragEvent", {"type": "drop", **params})
+            await self._drop(data, message)
             # The page's own pointer state still holds the button; let it go as a screen would.
             return False
-        await self._cdp.send("Input.dispatchDragEvent", {"type": "dragCancel", **params})
+        await self._carry(data, message, "dragCancel")
         return False
+
+    async def _drop(self, data: dict[str, Any], message: Pointer) -> None:
+        await self._carry(data, message, "dragEnter", "dragOver", "drop")
+
+    async def _carry(self, data: dict[str, Any], message: Pointer, *kinds: str) -> None:
+        params = {"x": message.x, "y": message.y, "data": data, "modifiers": message.modifiers}
+        for kind in kinds:
+            await self._cdp.send("Input.dispatchDragEvent", {"type": kind, **params})

@@ -5,6 +5,7 @@ Ranges and shapes were checked by the codec; here is what depends on the session
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ FIND_RATE = 10.0  # searches a second: each reads the whole page; fast typing is
 FIND_BURST = 30.0
 MAX_MOTION = 8  # moves and wheels in turns, which do not add up
 MAX_QUEUE = 256  # messages waiting for the page; moves and wheels are merged, so this is hundreds of clicks
+MAX_STROKE = 64  # moves with a button held that wait for the page: a quarter of a second of a fine mouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,13 @@ class InputGate:
 
 
 class InputQueue:
-    """Input waiting for the page. Moves and wheels that follow each other become one, so clicks and keys never wait behind a queue of them."""
+    """Input waiting for the page. Moves and wheels that follow each other become one, so clicks and keys never wait behind a queue of them.
+
+    Moves with a button held are kept, for their path counts: it may be a signature. Of a long one those go that matter least to its shape.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[ToRenderer] = deque()
+        self._waiting: deque[list[ToRenderer]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -252,23 +257,29 @@ class InputQueue:
     @property
     def only_motion(self) -> bool:
         """Whether nothing but a few moves and wheels waits, which may add up for longer."""
-        return len(self._waiting) <= MAX_MOTION and all(is_motion(message) for message in self._waiting)
+        return len(self._waiting) <= MAX_MOTION and all(is_motion(messages[-1]) for messages in self._waiting)
 
     def put(self, message: ToRenderer) -> bool:
         """Add a message. False: the queue is full and the message was not taken."""
         if self._waiting:
-            merged = _merged(self._waiting[-1], message)
+            last = self._waiting[-1]
+            merged = _merged(last[-1], message)
             if merged is not None:
-                self._waiting[-1] = merged
+                if not _draws(merged):
+                    last[-1] = merged
+                    return True
+                last.append(merged)
+                if len(last) > MAX_STROKE:
+                    del last[_least(last)]
                 return True
         if len(self._waiting) >= MAX_QUEUE:
             return False
-        self._waiting.append(message)
+        self._waiting.append([message])
         return True
 
-    def get(self) -> ToRenderer | None:
-        """Take the oldest message."""
-        return self._waiting.popleft() if self._waiting else None
+    def get(self) -> list[ToRenderer]:
+        """Take the oldest message, or the moves of a stroke that follow each other. Empty: nothing waits."""
+        return self._waiting.popleft() if self._waiting else []
 
     def clear(self) -> None:
         """Forget everything (the page changed hands: old input must not reach it)."""
@@ -282,6 +293,20 @@ def is_motion(message: ToRenderer) -> bool:
             return True
         case _:
             return False
+
+
+def _draws(message: ToRenderer) -> bool:
+    return isinstance(message, Pointer) and message.kind is PointerKind.MOVE and message.buttons != 0
+
+
+def _least(stroke: list[ToRenderer]) -> int:
+    """Return which move but the first and the last can be left out with the least harm: without it the way is shortened least."""
+    places = [(move.x, move.y) for move in stroke if isinstance(move, Pointer)]
+    lost = [
+        math.dist(one, two) + math.dist(two, three) - math.dist(one, three)
+        for one, two, three in zip(places, places[1:], places[2:], strict=False)
+    ]
+    return 1 + lost.index(min(lost))
 
 
 def _ids(points: tuple[TouchPoint, ...]) -> list[int]:

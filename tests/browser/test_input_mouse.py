@@ -63,7 +63,7 @@ async def test_drawing_and_sliding(sit: Any) -> None:
     body = """<canvas id=c width=400 height=300 style='display:block;background:#fff'></canvas>
       <input id=r type=range min=0 max=100 value=0 style='position:absolute;left:20px;top:350px;width:300px'><script>
       const g = c.getContext('2d'); g.lineWidth = 9; c.onpointerdown = e => { c.setPointerCapture(e.pointerId); g.beginPath(); g.moveTo(e.offsetX, e.offsetY); };
-      c.onpointermove = e => { if (e.buttons & 1) { g.lineTo(e.offsetX, e.offsetY); g.stroke(); } }; c.onpointerup = () => say('drawn');
+      c.onpointermove = e => { if (e.buttons & 1) { for (const p of e.getCoalescedEvents()) g.lineTo(p.offsetX, p.offsetY); g.stroke(); } }; c.onpointerup = () => say('drawn');
       r.onchange = () => say('slid', r.value > 40 && r.value < 60);</script>"""
     async with sit(body) as seat:
         await seat.page.mouse.move(50, 50)
@@ -81,19 +81,71 @@ async def test_drawing_and_sliding(sit: Any) -> None:
         await seat.titled(r"drawn\|slid true")
 
 
+async def test_a_busy_page_gets_the_whole_line(sit: Any) -> None:
+    body = """<canvas id=c width=400 height=300 style='display:block;background:#fff'></canvas><script>
+      const g = c.getContext('2d'); g.lineWidth = 9;
+      c.onpointerdown = e => { g.beginPath(); g.moveTo(e.offsetX, e.offsetY); for (const end = performance.now() + 1500; performance.now() < end;); };
+      c.onpointermove = e => { if (e.buttons & 1) { for (const p of e.getCoalescedEvents()) g.lineTo(p.offsetX, p.offsetY); g.stroke(); } };
+      c.onpointerup = () => say('drawn');</script>"""
+    async with sit(body) as seat:
+        await seat.page.mouse.move(50, 50)
+        await seat.page.mouse.down()
+        for x, y in ((300, 50), (300, 200), (50, 200)):
+            await seat.page.mouse.move(x, y, steps=10)
+        await seat.page.mouse.up()
+        await seat.titled("drawn")
+        for x, y in ((270, 50), (300, 80), (300, 170), (270, 200)):
+            await seat.shows(x, y, (0, 0, 0))
+
+
+async def test_a_busy_viewer_sends_the_whole_line(sit: Any) -> None:
+    body = """<canvas id=c width=400 height=300 style='display:block;background:#fff'></canvas><script>
+      const g = c.getContext('2d'); g.lineWidth = 9; c.onpointerdown = e => { g.beginPath(); g.moveTo(e.offsetX, e.offsetY); say('held'); };
+      c.onpointermove = e => { if (e.buttons & 1) { for (const p of e.getCoalescedEvents()) g.lineTo(p.offsetX, p.offsetY); g.stroke(); } };
+      c.onpointerup = () => say('drawn');</script>"""
+    async with sit(body) as seat:
+        await seat.page.mouse.move(50, 50)
+        await seat.page.mouse.down()
+        await seat.titled("held")
+        await seat.page.evaluate(
+            "() => void setTimeout(() => { for (const end = performance.now() + 500; performance.now() < end;); }, 0)"
+        )
+        way = [
+            *((x, 50) for x in range(60, 301, 10)),
+            *((300, y) for y in range(60, 201, 10)),
+            *((x, 200) for x in range(290, 50, -10)),
+        ]
+        moves = []
+        for x, y in way:  # none waits for the one before
+            moved = {"type": "mouseMoved", "x": x, "y": y, "button": "left", "buttons": 1}
+            moves.append(asyncio.create_task(seat.cdp.send("Input.dispatchMouseEvent", moved)))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*moves)
+        await seat.page.mouse.up()
+        await seat.titled(r"held\|drawn")
+        for x, y in ((270, 50), (300, 80), (300, 170), (270, 200)):
+            await seat.shows(x, y, (0, 0, 0))
+
+
 @pytest.mark.feature("drag and drop inside the page", by="mouse")
-async def test_dragging_and_dropping(sit: Any) -> None:
+@pytest.mark.parametrize("busy", [0, 1500])
+async def test_dragging_and_dropping(sit: Any, busy: int) -> None:
     body = """<div draggable=true style='position:absolute;left:10px;top:10px;width:80px;height:80px;background:#f00'></div>
       <div id=d style='position:absolute;left:300px;top:10px;width:200px;height:200px;background:#0f0'></div>
       <script>ondragstart = e => { e.dataTransfer.setData('text/plain', 'cargo'); say('started'); }; d.ondragover = e => e.preventDefault();
-      d.ondragenter = () => say('over'); d.ondrop = e => { e.preventDefault(); say('dropped', e.dataTransfer.getData('text/plain')); }; ondragend = e => say('ended', e.dataTransfer.dropEffect);</script>"""
+      d.ondragenter = () => say('over'); d.ondrop = e => { e.preventDefault(); say('dropped', e.dataTransfer.getData('text/plain')); }; ondragend = e => say('ended', e.dataTransfer.dropEffect);
+      onpointerdown = () => { for (const end = performance.now() + BUSY; performance.now() < end;); };</script>""".replace(
+        "BUSY", str(busy)
+    )
     async with sit(body) as seat:
         await seat.page.mouse.move(50, 50)
         await seat.page.mouse.down()
         await seat.page.mouse.move(120, 60, steps=5)
-        await seat.titled("started")
+        if not busy:
+            await seat.titled("started")
         await seat.page.mouse.move(400, 100, steps=8)
-        await seat.titled(r"started\|over")
+        if not busy:
+            await seat.titled(r"started\|over")
         await seat.page.mouse.up()
         await seat.titled(r"started\|over\|dropped cargo.*")
 

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { localUse } from "../../isolation/web/static/viewer/keyboard.js";
 import { menuLines } from "../../isolation/web/static/viewer/menu.js";
-import { Clicks, modifiersOf, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
+import { Clicks, modifiersOf, pathOf, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
 import { backOff } from "../../isolation/web/static/viewer/stream.js";
 import { Fingers } from "../../isolation/web/static/viewer/touch.js";
 import { controlLines, say } from "../../isolation/web/static/viewer/words.js";
@@ -24,6 +24,14 @@ test("clicks are counted to three, and anew elsewhere, later or with another but
   assert.equal(clicks.press(0, 40, 10, 350), 1);
   assert.equal(clicks.press(2, 40, 10, 360), 1);
   assert.equal(clicks.press(2, 40, 10, 1500), 1);
+});
+
+test("of a path all points are sent but those close upon another, and the last always", () => {
+  const events = [10, 11, 14, 15, 18, 30, 31].map((timeStamp) => ({ timeStamp }));
+  const sent = (at) => pathOf(events, at).map(({ timeStamp }) => timeStamp);
+  assert.deepEqual(sent(0), [10, 14, 18, 30, 31]);
+  assert.deepEqual(sent(9), [14, 18, 30, 31]);
+  assert.deepEqual(pathOf(events.slice(0, 1), 9.5), events.slice(0, 1));
 });
 
 test("AltGr chooses a character and is neither Ctrl nor Alt", () => {

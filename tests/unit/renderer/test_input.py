@@ -17,6 +17,7 @@ from renderer.input.validate import (
     INPUT_BURST,
     INPUT_RATE,
     MAX_QUEUE,
+    MAX_STROKE,
     MOTION_BURST,
     MOTION_RATE,
     NAVIGATION_BURST,
@@ -249,7 +250,7 @@ def test_a_click_is_not_lost_behind_ten_thousand_moves() -> None:
     for message in (*taken, DOWN, up):
         assert gate.judge(message, OPEN, 0.0) is (Verdict.DROP if message in taken else Verdict.ACCEPT)
         assert queue.put(message)
-    assert [queue.get() for _ in range(len(queue))] == [taken[-1], DOWN, up]  # the moves are one
+    assert [queue.get() for _ in range(len(queue))] == [[taken[-1]], [DOWN], [up]]  # the moves are one
 
 
 @pytest.mark.case(31, 32)
@@ -295,8 +296,8 @@ def test_the_queue_keeps_order_and_sums(messages: list[m.ToRenderer]) -> None:
     for message in messages:
         assert queue.put(message) or len(queue) == MAX_QUEUE
     out: list[m.ToRenderer] = []
-    while (message := queue.get()) is not None:
-        out.append(message)
+    while taken := queue.get():
+        out += taken
     if len(messages) <= MAX_QUEUE:
         steady = (m.Key, m.Text)
         assert [x for x in out if isinstance(x, steady) or x == DOWN] == [
@@ -315,7 +316,36 @@ def test_moves_merge_and_clicks_do_not_wait() -> None:
     assert queue.put(DOWN)
     assert len(queue) == 2
     assert queue.put(move(1, buttons=1))  # a drag is another movement than the one before the press
-    assert [queue.get(), queue.get(), queue.get(), queue.get()] == [move(9999), DOWN, move(1, buttons=1), None]
+    assert [queue.get(), queue.get(), queue.get(), queue.get()] == [[move(9999)], [DOWN], [move(1, buttons=1)], []]
+
+
+@given(st.lists(st.tuples(st.integers(-500, 500), st.integers(-500, 500)), min_size=1, max_size=20), st.integers(1, 100))
+def test_a_stroke_keeps_its_shape_however_long_it_waits(corners: list[tuple[int, int]], steps: int) -> None:
+    queue = InputQueue()
+    drawn = [corners[0]]
+    for (ax, ay), (bx, by) in itertools.pairwise(corners):  # straight from corner to corner, on whole numbers
+        drawn += [(ax * steps + (bx - ax) * n, ay * steps + (by - ay) * n) for n in range(1, steps + 1)]
+    drawn[0] = (corners[0][0] * steps, corners[0][1] * steps)
+    moves = [m.Pointer(m.PointerKind.MOVE, x, y, 0, 1, 0, 0) for x, y in drawn]
+    up = m.Pointer(m.PointerKind.UP, 0, 0, 0, 0, 1, 0)
+    for message in (DOWN, *moves, up):
+        assert queue.put(message)
+    assert queue.get() == [DOWN]
+    stroke = queue.get()
+    assert [queue.get(), queue.get()] == [[up], []]
+    assert len(stroke) <= MAX_STROKE
+    assert (stroke[0], stroke[-1]) == (moves[0], moves[-1])
+    rest = iter(moves)
+    assert all(message in rest for message in stroke)  # in the order in which they were drawn
+    assert {(x * steps, y * steps) for x, y in corners} <= {
+        (move.x, move.y) for move in stroke if isinstance(move, m.Pointer)
+    } | {
+        (bx * steps, by * steps)
+        for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False)
+        if (bx - ax) * (cy - by) == (cx - bx) * (by - ay)
+        and (bx - ax) * (cx - bx) >= 0
+        and (by - ay) * (cy - by) >= 0  # straight on
+    }
 
 
 def test_the_queue_is_bounded() -> None:
@@ -323,7 +353,7 @@ def test_the_queue_is_bounded() -> None:
     assert all(queue.put(KEY) for _ in range(MAX_QUEUE))
     assert not queue.put(KEY)
     queue.clear()
-    assert queue.get() is None
+    assert queue.get() == []
 
 
 def test_wheels_do_not_add_up_past_their_range() -> None:
@@ -557,5 +587,38 @@ async def test_a_drag_becomes_drag_events_and_ends_with_a_release() -> None:
     made.put(m.Pointer(m.PointerKind.UP, 9, 0, 0, 0, 1, 0))
     await asyncio.sleep(0.05)
     kinds = [params["type"] for _, params in page.sent]
-    assert kinds == ["mousePressed", "mouseMoved", "dragEnter", "dragOver", "dragOver", "drop", "mouseReleased"]
+    carried = ["dragEnter", "dragOver"]
+    assert kinds == ["mousePressed", "mouseMoved", *carried, *carried, "drop", "mouseReleased"]
+    tasks.close()
+
+
+async def test_a_drag_that_begins_late_is_told_where_the_pointer_is() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    for message in (DOWN, move(5, buttons=1), move(6, buttons=1), move(7, buttons=1)):
+        made.put(message)
+    await asyncio.sleep(0.05)
+    page.drag({"data": {"items": []}})
+    await asyncio.sleep(0.05)
+    sent = [(params["type"], params["x"]) for _, params in page.sent]
+    # The whole stroke, and what it carries at its end.
+    assert sent[1:] == [("mouseMoved", 5), ("mouseMoved", 6), ("mouseMoved", 7), ("dragEnter", 7), ("dragOver", 7)]
+    tasks.close()
+
+
+async def test_a_drag_that_chromium_tells_of_after_its_end_is_dropped_where_it_ended() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    up = m.Pointer(m.PointerKind.UP, 9, 0, 0, 0, 1, 0)
+    for message in (DOWN, move(5, buttons=1), up):
+        made.put(message)
+        await asyncio.sleep(0.05)
+    page.drag({"data": {"items": []}})
+    await asyncio.sleep(0.05)
+    kinds = [params["type"] for _, params in page.sent]
+    assert kinds == ["mousePressed", "mouseMoved", "mouseReleased", "dragEnter", "dragOver", "drop"]
+    assert page.sent[-1][1]["x"] == 9
+    made.put(move(20))
+    await asyncio.sleep(0.05)
+    assert page.sent[-1][1]["type"] == "mouseMoved"  # it is over
     tasks.close()

@@ -1,5 +1,5 @@
 // Mouse and pen on the picture, as messages (fingers: touch.js). The first move or turn of the wheel goes at once; those that follow are gathered
-// to one message a frame; buttons never wait.
+// to one message a frame, but with a button held, where their path counts; buttons never wait.
 
 import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 
@@ -7,6 +7,7 @@ import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 const LINE = 40; // CSS pixels of a wheel "line": what Chromium scrolls for one (three lines make its notch of 120)
 const CLICK_MS = 500; // between the presses of a double click
 const CLICK_PX = 5;
+const POINT_MS = 4; // between two points of a path: finer than a pen's; the renderer takes 400 moves a second
 
 const BITS = [1, 4, 2]; // in `buttons`, by `button`: left, middle, right
 
@@ -41,6 +42,21 @@ export class Clicks {
   }
 }
 
+/** The moves that a browser tells of as of one, once a frame; older ones say nothing of them. */
+function between(event) {
+  const events = event.getCoalescedEvents?.() ?? [];
+  return events.length > 0 ? events : [event];
+}
+
+/** The points of a path that are sent: of `events`, in order, those at least POINT_MS after the one before (`at`: when that was), and the last. */
+export function pathOf(events, at) {
+  return events.filter((event, index) => {
+    if (index < events.length - 1 && event.timeStamp - at < POINT_MS) return false;
+    at = event.timeStamp;
+    return true;
+  });
+}
+
 const clamp = (value, most) => Math.max(-most, Math.min(most, Math.round(value)));
 
 /** Listens on `area`, which holds `surface`, and calls `send(message)`. `focus(x, y)`: the page was pressed at this point of the screen. */
@@ -50,7 +66,8 @@ export class PointerInput {
   #send;
   #focus;
   #clicks = new Clicks();
-  #move = null;
+  #moves = []; // that wait: one, or a path
+  #movedAt = 0;
   #wheel = null;
   #frame = 0;
   #buttons = 0;
@@ -83,10 +100,7 @@ export class PointerInput {
   flush() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    if (this.#move !== null) {
-      this.#send(this.#move);
-      this.#move = null;
-    }
+    for (const move of this.#moves.splice(0)) this.#send(move);
     if (this.#wheel !== null) {
       const { x, y, dx, dy, modifiers } = this.#wheel;
       const [wholeX, wholeY] = [Math.trunc(dx), Math.trunc(dy)];
@@ -109,7 +123,7 @@ export class PointerInput {
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
       // What is left of a wheel's fractions waits for more of them.
-      if (this.#move !== null || (this.#wheel !== null && (Math.abs(this.#wheel.dx) >= 1 || Math.abs(this.#wheel.dy) >= 1))) this.#soon();
+      if (this.#moves.length > 0 || (this.#wheel !== null && (Math.abs(this.#wheel.dx) >= 1 || Math.abs(this.#wheel.dy) >= 1))) this.#soon();
     });
   }
 
@@ -142,8 +156,13 @@ export class PointerInput {
       }
     }
     this.#buttons = buttons;
-    const [x, y] = this.#place(event);
-    this.#move = { type: "Pointer", kind: "move", x, y, button: 0, buttons, clicks: 0, modifiers: modifiersOf(event) };
+    const path = buttons === 0 ? [event] : pathOf(between(event), this.#movedAt);
+    if (buttons === 0) this.#moves.length = 0;
+    this.#movedAt = event.timeStamp;
+    for (const point of path) {
+      const [x, y] = this.#place(point);
+      this.#moves.push({ type: "Pointer", kind: "move", x, y, button: 0, buttons, clicks: 0, modifiers: modifiersOf(event) });
+    }
     this.#soon();
   }
 
