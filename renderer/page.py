@@ -17,7 +17,7 @@ from renderer.cdp import Cdp, Steady, Tasks
 from renderer.chromium.closing import close_page
 from renderer.chromium.screens import NATIVE, Screens
 from renderer.find import Finder
-from renderer.input.dispatch import Dispatcher
+from renderer.input.dispatch import Dispatcher, Step
 from renderer.input.validate import Controls, Verdict
 from renderer.observe import Observer
 from renderer.transfer.clipboard import Changes
@@ -173,7 +173,7 @@ class Tab:
         target = await cdp.send("Target.getTargetInfo")
         direct: Cdp = Steady(await self.host.session(str(target["targetInfo"]["targetId"])))
         pump = FramePump(direct, self.tasks, self.host.workers, self.host.encoders, self.host.share)
-        dispatcher = Dispatcher(direct, self.tasks, self._insert, self._copy, pump.picture)
+        dispatcher = Dispatcher(direct, self.tasks, self._step, pump.picture)
         await self.observer.start(cdp)
         await self.desk.listen(cdp)
         await dispatcher.start()
@@ -276,7 +276,18 @@ class Tab:
                 viewer.acknowledged(message)
                 if self.pump is not None:
                     self.pump.wake()
-            case Pointer() | Wheel() | Touch() | Key() | Text() | Composition() | Paste() | CopyRequest():
+            case (
+                Pointer()
+                | Wheel()
+                | Touch()
+                | Key()
+                | Text()
+                | Composition()
+                | Paste()
+                | CopyRequest()
+                | MenuReply()
+                | SelectReply()
+            ):
                 self.last_input = time.monotonic()
                 if self.pump is not None:
                     self.pump.touched()
@@ -292,10 +303,6 @@ class Tab:
                 self.tasks.start(self.observer.answer_dialog(number, accept=accept, text=text))
             case AuthReply():
                 self.tasks.start(self.observer.sign_in.answer(message))
-            case SelectReply(number, values):
-                self.tasks.start(self.observer.answer_select(number, values))
-            case MenuReply(number, action):
-                self.tasks.start(self.observer.choose_from_menu(number, action))
             case Find():
                 self.tasks.start(self._find(message))
             case ExitFullscreen():
@@ -436,6 +443,17 @@ class Tab:
         if place is not None and await self.observer.world.call(place, "paste", text) is True:
             return
         await self.observer.cdp.send("Input.insertText", {"text": text})
+
+    async def _step(self, step: Step) -> None:
+        match step:
+            case Paste(text):
+                await self._insert(text)
+            case CopyRequest(cut):
+                await self._copy(cut)
+            case SelectReply(number, values):
+                await self.observer.answer_select(number, values)
+            case MenuReply(number, action):
+                await self.observer.choose_from_menu(number, action)
 
     async def _copy(self, cut: bool) -> None:
         self.observer.copy_wanted = time.monotonic()

@@ -16,9 +16,11 @@ from renderer.wire.messages import (
     Composition,
     CopyRequest,
     Key,
+    MenuReply,
     Paste,
     Pointer,
     PointerKind,
+    SelectReply,
     Text,
     ToRenderer,
     Touch,
@@ -46,24 +48,23 @@ _TOUCH = {TouchKind.START: "touchStart", TouchKind.MOVE: "touchMove", TouchKind.
 _MOUSE = {PointerKind.MOVE: "mouseMoved", PointerKind.DOWN: "mousePressed", PointerKind.UP: "mouseReleased"}
 
 
-class Dispatcher:
-    """Input of one page. ``paste`` puts text where the caret is, by whatever way the page understands; ``copy`` copies (true: cuts) the selection.
+Step = Paste | CopyRequest | MenuReply | SelectReply
+"""What is done in the page by several calls, or by its own script, and keeps its place among clicks and keys all the same."""
 
-    ``picture`` waits for the next picture of the page.
-    """
+
+class Dispatcher:
+    """Input of one page. ``step`` does what is no event of Chromium's; ``picture`` waits for the next picture of the page."""
 
     def __init__(
         self,
         cdp: Cdp,
         tasks: Tasks,
-        paste: Callable[[str], Awaitable[None]],
-        copy: Callable[[bool], Awaitable[None]],
+        step: Callable[[Step], Awaitable[None]],
         picture: Callable[[], Awaitable[None]],
     ) -> None:
         self._cdp = cdp
         self._tasks = tasks
-        self._paste = paste
-        self._copy = copy
+        self._step = step
         self._picture = picture
         self._queue = InputQueue()
         self._wake = asyncio.Event()
@@ -134,7 +135,7 @@ class Dispatcher:
                 for point in path:  # all at once: Chromium tells the page of them as of one move, and of the way it took
                     self._answered(self._tasks.start(self._send(point)))
             self._note(message)
-            behind = self._ends_a_drag(message) or isinstance(message, Paste | CopyRequest | Text | Composition)
+            behind = self._ends_a_drag(message) or isinstance(message, Step | Text | Composition)
             if behind and self._unanswered:
                 # Text takes another way into the page than the click that put the caret there, and must not overtake it; and whether a
                 # move began a drag is known when the page has answered it.
@@ -147,7 +148,7 @@ class Dispatcher:
                 await self._taken(asyncio.gather(task, *self._undrawn_before(), return_exceptions=True))
             elif is_motion(message):
                 await self._taken(task)
-            elif isinstance(message, Paste | CopyRequest) or self._drag is not None:
+            elif isinstance(message, Step) or self._drag is not None:
                 await asyncio.wait({task}, timeout=1.0)  # several steps whose order matters
             else:
                 # Sent in order by the loop; a page in an alert answers when the alert is gone, and must not hold up the answer to it.
@@ -231,10 +232,8 @@ class Dispatcher:
                 if text or self._composing:
                     self._composing = bool(text)
                     await self._cdp.send("Input.imeSetComposition", {"text": text, "selectionStart": start, "selectionEnd": end})
-            case Paste(text):
-                await self._paste(text)
-            case CopyRequest(cut):
-                await self._copy(cut)
+            case Paste() | CopyRequest() | MenuReply() | SelectReply():
+                await self._step(message)
             case _:
                 raise AssertionError("not input")
 

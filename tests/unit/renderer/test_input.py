@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderer.cdp import Event, Tasks
-from renderer.input.dispatch import Dispatcher
+from renderer.input.dispatch import Dispatcher, Step
 from renderer.input.keys import ALT, CTRL, META, SHIFT, key_event
 from renderer.input.validate import (
     FIND_BURST,
@@ -448,9 +448,11 @@ async def at_once() -> None:
     pass
 
 
-async def dispatcher(page: FakePage, drawn: Callable[[], Awaitable[None]] | None = None) -> tuple[Dispatcher, Tasks]:
+async def dispatcher(
+    page: FakePage, drawn: Callable[[], Awaitable[None]] = at_once, step: Callable[[Step], Awaitable[None]] = nothing
+) -> tuple[Dispatcher, Tasks]:
     tasks = Tasks("test")
-    made = Dispatcher(page, tasks, nothing, nothing, drawn or at_once)
+    made = Dispatcher(page, tasks, step, drawn)
     await made.start()
     page.sent.clear()
     return made, tasks
@@ -572,6 +574,27 @@ async def test_keys_go_in_order_while_the_page_hangs() -> None:
     async with asyncio.timeout(5):
         await page.until(lambda: len(page.sent) >= 5)
     assert [params["key"] for _, params in page.sent] == list("hello")
+    tasks.close()
+
+
+@pytest.mark.parametrize(
+    "step", [m.MenuReply(1, m.MenuAction.SELECT_ALL), m.SelectReply(1, ("0",)), m.CopyRequest(cut=True), m.Paste("x")]
+)
+async def test_what_several_calls_do_keeps_its_place(step: Step) -> None:
+    page = FakePage()
+    done: list[object] = []
+
+    async def slowly(what: Step) -> None:
+        done.append(len(page.sent))
+        await asyncio.sleep(0.2)
+        done.append((what, len(page.sent)))
+
+    made, tasks = await dispatcher(page, step=slowly)
+    for message in (DOWN, step, KEY):
+        made.put(message)
+    async with asyncio.timeout(5):
+        await page.until(lambda: len(page.sent) == 2)
+    assert done == [1, (step, 1)], "after the press, and before the key"
     tasks.close()
 
 
