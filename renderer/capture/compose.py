@@ -18,7 +18,7 @@ from renderer.capture.damage import MAX_PAINTED, TILE, Plan, painted, plan, unco
 from renderer.capture.film import Film
 from renderer.capture.glyphs import Found, GlyphBook, Room
 from renderer.capture.kept import Kept
-from renderer.capture.surface import Cells, Rect, Surface, Words, bounds, components, cover, unpack
+from renderer.capture.surface import Cells, Rect, Surface, Words, components, covered, unpack
 from renderer.wire.frames import MAX_COVER
 from renderer.wire.glyphs import MAX_GLYPHS, MAX_STAMPS, Glyphs, pack_glyphs
 from renderer.wire.messages import Copy, Encoding, Frame, Keep, Paint
@@ -273,10 +273,7 @@ class Composer:
 
     @staticmethod
     def _tiles(tiles: Cells, surface: Surface) -> list[Rect]:
-        boxes = cover(tiles, MAX_PAINTED + 1)
-        if len(boxes) > MAX_PAINTED:
-            boxes = [bounds(tiles)]
-        return [rect.scaled(TILE, TILE, surface.width, surface.height) for rect in boxes]
+        return [rect.scaled(TILE, TILE, surface.width, surface.height) for rect in covered(tiles, MAX_PAINTED)]
 
     def _frame(
         self,

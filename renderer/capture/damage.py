@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from renderer.capture.scroll import horizontal_shifts, slanted_shifts, vertical_shifts
-from renderer.capture.surface import Cells, Rect, Surface, Words, any_in_cells, bounds, components, cover, merge
+from renderer.capture.surface import (
+    Cells,
+    Rect,
+    Surface,
+    Words,
+    any_in_cells,
+    bounds,
+    components,
+    count_in_cells,
+    cover,
+    covered,
+    merge,
+)
 from renderer.wire.frames import MAX_COPIES
 from renderer.wire.messages import Copy
 
@@ -19,7 +32,9 @@ FINE = 8  # rows: the grid of movement, so that a scroll by a few pixels loses l
 MIN_MOVING_AREA = 96 * 64  # pixels: below, painting is cheaper than looking for movement
 MIN_SAVED_AREA = 64 * 64  # pixels a movement must explain to be worth its copies
 MAX_MOVES = 48  # copy rectangles per moving region
-MAX_PAINTED = 48  # paint rectangles; more become one
+MAX_PAINTED = 48  # paint rectangles; more are joined
+STRAY = 16  # pixels of such a cell: what lines drawn anew elsewhere differ by, a sixteenth
+EXPLAINED = 0.5  # of a region's differing pixels, which a movement that explains them leaves no need to look for another
 WASTE = 1.15  # joined rectangles may be this much larger than what they join
 OVERHEAD = 1024  # pixels: what a picture of its own costs in header and time
 
@@ -46,40 +61,46 @@ def plan(old: Surface, new: Surface) -> Plan | None:
         tiles[top // TILE : -(-bottom // TILE)] = any_in_cells(different[top:bottom], TILE, TILE)
     if not tiles.any():
         return None
-    copies: list[Copy] = []
+    moves: list[_Move] = []
     for box in components(tiles):
         region = box.scaled(TILE, TILE, new.width, new.height)
         if region.area >= MIN_MOVING_AREA:
-            copies += _moves(old.words, new.words, different, region)
-    del copies[MAX_COPIES:]
-    if not copies:
+            moves += _moves(old.words, new.words, different, region)
+    del moves[MAX_COPIES:]
+    if not moves:
         return Plan((), tiles, different)
-    for c in copies:  # what a copy covers is right, to the pixel
-        different[c.y : c.y + c.height, c.x : c.x + c.width] = False
-    return Plan(tuple(copies), any_in_cells(different, TILE, TILE), different)
+    for copy, wrong in moves:
+        different[copy.y : copy.y + copy.height, copy.x : copy.x + copy.width] = wrong
+    return Plan(tuple(copy for copy, _ in moves), any_in_cells(different, TILE, TILE), different)
 
 
-def _moves(old: Words, new: Words, different: NDArray[np.bool_], region: Rect) -> list[Copy]:
+class _Move(NamedTuple):
+    copy: Copy
+    wrong: NDArray[np.bool_]  # the pixels of its target that are to be painted all the same
+
+
+def _moves(old: Words, new: Words, different: NDArray[np.bool_], region: Rect) -> list[_Move]:
     inside = np.s_[region.y : region.bottom, region.x : region.right]
     ways: tuple[Callable[[Words, Words], list[tuple[int, int]]], ...] = (
         lambda one, two: [(0, d) for d in vertical_shifts(one, two)],
         lambda one, two: [(d, 0) for d in horizontal_shifts(one, two)],
         slanted_shifts,
     )
+    enough = int(np.count_nonzero(different[inside])) * EXPLAINED
+    best: list[_Move] = []
+    most = 0
     for way in ways:
-        best: list[Copy] = []
-        saved = MIN_SAVED_AREA
         for dx, dy in way(old[inside], new[inside]):
-            copies, gain = _verified(old, new, different, region, dx, dy)
-            if gain > saved:
-                best, saved = copies, gain
-        if best:
-            return best
-    return []
+            moves, gain = _moved(old, new, different, region, dx, dy)
+            if gain > most:
+                best, most = moves, gain
+        if most >= enough:
+            break
+    return best
 
 
-def _verified(old: Words, new: Words, different: NDArray[np.bool_], region: Rect, dx: int, dy: int) -> tuple[list[Copy], int]:
-    """Return the copies by this shift that are exact, and how many differing pixels they explain."""
+def _moved(old: Words, new: Words, different: NDArray[np.bool_], region: Rect, dx: int, dy: int) -> tuple[list[_Move], int]:
+    """Return the copies by this shift that leave much less to paint than there was, and how many pixels less."""
     height, width = old.shape
     # The part of the region whose source lies on the surface.
     x0, x1 = max(region.x, -dx), min(region.right, width - dx)
@@ -88,19 +109,23 @@ def _verified(old: Words, new: Words, different: NDArray[np.bool_], region: Rect
         return [], 0
     wrong = new[y0:y1, x0:x1] != old[y0 + dy : y1 + dy, x0 + dx : x1 + dx]
     cell_width, cell_height = (TILE, FINE) if dy else (FINE, TILE)
-    exact = ~any_in_cells(wrong, cell_width, cell_height)
-    copies: list[Copy] = []
-    gain = 0
-    for rect in cover(exact, MAX_MOVES):
-        r = rect.scaled(cell_width, cell_height, x1 - x0, y1 - y0)
-        x, y = x0 + r.x, y0 + r.y
-        explained = int(np.count_nonzero(different[y : y + r.height, x : x + r.width]))
-        if explained:
+    after = count_in_cells(wrong, cell_width, cell_height)
+    before = count_in_cells(different[y0:y1, x0:x1], cell_width, cell_height)
+    moves: list[_Move] = []
+    area = gain = 0
+    # Where a few pixels are wrong either way it came along with the rest.
+    better = (after * 2 < before) | ((after <= before) & (after <= STRAY))
+    for rect in cover(better, MAX_MOVES):
+        cells = np.s_[rect.y : rect.bottom, rect.x : rect.right]
+        explained = int((before[cells] - after[cells]).sum())
+        if explained > 0:
+            r = rect.scaled(cell_width, cell_height, x1 - x0, y1 - y0)
+            x, y = x0 + r.x, y0 + r.y
+            moves.append(_Move(Copy(x + dx, y + dy, x, y, r.width, r.height), wrong[r.y : r.bottom, r.x : r.right]))
+            area += r.area
             gain += explained
-            copies.append(Copy(x + dx, y + dy, x, y, r.width, r.height))
-    # Pixels explained are few where text moves over plain ground, so what counts is the ground they stand on.
-    area = sum(c.width * c.height for c in copies)
-    return copies, area if gain else 0
+    # Pixels explained are few where text moves over plain ground, so what makes it worth while is the ground they stand on.
+    return (moves, gain) if area > MIN_SAVED_AREA else ([], 0)
 
 
 def uncovered(copies: Iterable[Copy], shape: tuple[int, ...]) -> Cells:
@@ -120,10 +145,7 @@ def uncovered(copies: Iterable[Copy], shape: tuple[int, ...]) -> Cells:
 def painted(different: NDArray[np.bool_], tiles: Cells) -> list[Rect]:
     """Return disjoint rectangles in pixels that hold every differing pixel of the given tiles, cut to what differs."""
     height, width = different.shape
-    boxes = cover(tiles, MAX_PAINTED + 1)
-    if len(boxes) > MAX_PAINTED:
-        boxes = [bounds(tiles)]
-    rects = [trimmed(different, box.scaled(TILE, TILE, width, height)) for box in boxes]
+    rects = [trimmed(different, box.scaled(TILE, TILE, width, height)) for box in covered(tiles, MAX_PAINTED)]
     return merge([r for r in rects if r.area], WASTE, OVERHEAD)
 
 

@@ -114,14 +114,26 @@ def any_in_cells(pixels: NDArray[np.bool_], cell_width: int, cell_height: int) -
 
     ``cell_width``: a multiple of eight, for eight pixels are looked at as one number.
     """
+    cells: Cells = _reduce(np.bitwise_or, pixels, cell_width, cell_height) != 0
+    return cells
+
+
+def count_in_cells(pixels: NDArray[np.bool_], cell_width: int, cell_height: int) -> NDArray[np.intp]:
+    """Count the true pixels of each cell, as :func:`any_in_cells` does. A cell has at most 255 × 8 pixels: of eight, each is counted in a byte."""
+    sums = _reduce(np.add, pixels, cell_width, cell_height)
+    counts: NDArray[np.intp] = sums.view(np.uint8).reshape(*sums.shape, 8).sum(axis=2, dtype=np.intp)
+    return counts
+
+
+def _reduce(how: np.ufunc, pixels: NDArray[np.bool_], cell_width: int, cell_height: int) -> NDArray[np.uint64]:
     height, width = pixels.shape
     if width % 8 or not pixels.flags.c_contiguous:
         padded = np.zeros((height, -(-width // 8) * 8), np.bool_)
         padded[:, :width] = pixels
         pixels = padded
     eights = pixels.view(np.uint64)
-    rows = np.bitwise_or.reduceat(eights, np.arange(0, height, cell_height), axis=0)
-    cells: Cells = np.bitwise_or.reduceat(rows, np.arange(0, eights.shape[1], cell_width // 8), axis=1) != 0
+    rows = how.reduceat(eights, np.arange(0, height, cell_height), axis=0)
+    cells: NDArray[np.uint64] = how.reduceat(rows, np.arange(0, eights.shape[1], cell_width // 8), axis=1)
     return cells
 
 
@@ -140,6 +152,17 @@ def cover(cells: Cells, most: int) -> list[Rect]:
         left[y : y + height, x : x + width] = False
         found.append(Rect(x, y, width, height))
     return found
+
+
+def covered(cells: Cells, most: int) -> list[Rect]:
+    """Cover true cells by at most ``most`` disjoint rectangles of cells, false ones among them where there are too many."""
+    rows, columns = cells.shape
+    side = 1
+    while len(rects := cover(cells, most + 1)) > most:
+        side *= 2
+        cells = np.pad(cells, ((0, cells.shape[0] % 2), (0, cells.shape[1] % 2)))
+        cells = cells[::2, ::2] | cells[1::2, ::2] | cells[::2, 1::2] | cells[1::2, 1::2]
+    return [rect.scaled(side, side, columns, rows) for rect in rects]
 
 
 def bounds(cells: Cells) -> Rect:
@@ -176,41 +199,45 @@ def components(cells: Cells) -> list[Rect]:
 
 
 def merge(rects: list[Rect], waste: float, overhead: int) -> list[Rect]:
-    """Join rectangles while the joint one costs less: ``overhead`` pixels are what a rectangle of its own costs, ``waste`` the area allowed over."""
+    """Join disjoint rectangles while the joint one costs less: ``overhead`` pixels are what one of its own costs, ``waste`` the area allowed over.
+
+    They stay disjoint: no pixel is sent twice.
+    """
     boxes = list(rects)
     index = 0
     while index < len(boxes):
-        best: int | None = None
-        for other in range(len(boxes)):
-            if other == index:
-                continue
-            union = boxes[index].union(boxes[other])
-            if union.area <= (boxes[index].area + boxes[other].area) * waste + overhead:
-                best = other
-                break
-        if best is None:
+        joined = next(
+            (group for other in range(len(boxes)) if other != index and (group := _joint(boxes, index, other, waste, overhead))),
+            None,
+        )
+        if joined is None:
             index += 1
             continue
-        union = boxes[index].union(boxes[best])
-        boxes = [box for number, box in enumerate(boxes) if number not in {index, best}]
+        union = boxes[index]
+        for number in joined:
+            union = union.union(boxes[number])
+        boxes = [box for number, box in enumerate(boxes) if number not in joined]
         boxes.append(union)
         index = 0
-    return _disjoint(boxes)
-
-
-def _disjoint(boxes: list[Rect]) -> list[Rect]:
-    """Join what overlaps, so that no pixel is sent twice."""
-    again = True
-    while again:
-        again = False
-        for i, one in enumerate(boxes):
-            for j in range(i + 1, len(boxes)):
-                two = boxes[j]
-                if one.x < two.right and two.x < one.right and one.y < two.bottom and two.y < one.bottom:
-                    boxes = [box for number, box in enumerate(boxes) if number not in {i, j}]
-                    boxes.append(one.union(two))
-                    again = True
-                    break
-            if again:
-                break
     return boxes
+
+
+def _joint(boxes: list[Rect], one: int, other: int, waste: float, overhead: int) -> set[int] | None:
+    """Return which boxes become one if these two do, for it covers others, too; None: not worth it."""
+    union = boxes[one].union(boxes[other])
+    area = boxes[one].area + boxes[other].area
+    if union.area > area * waste + overhead:
+        return None
+    group = {one, other}
+    while met := [
+        number
+        for number, box in enumerate(boxes)
+        if number not in group and box.x < union.right and union.x < box.right and box.y < union.bottom and union.y < box.bottom
+    ]:
+        for number in met:
+            union = union.union(boxes[number])
+            area += boxes[number].area
+        group.update(met)
+        if union.area > area * waste + overhead * (len(group) - 1):
+            return None
+    return group

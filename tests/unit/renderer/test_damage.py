@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from renderer.capture.compose import BANDS, HOT, REST_SECONDS, Composer
-from renderer.capture.damage import TILE, plan
+from renderer.capture.damage import FINE, TILE, plan
 from renderer.capture.picture import BadFrameError, decode_png
 from renderer.capture.scroll import slanted_shifts
-from renderer.capture.surface import Rect, Surface, any_in_cells, components, cover, merge
+from renderer.capture.surface import Rect, Surface, any_in_cells, components, count_in_cells, cover, covered, merge
 from renderer.wire.codec import decode_from_renderer, encode
 from renderer.wire.messages import Encoding, Frame
 from tests.support.renderer import Screen
@@ -214,6 +214,41 @@ def test_a_map_that_is_dragged_slantwise(right: int, down: int) -> None:
         assert sum(paint.width * paint.height for paint in frame.paints if paint.encoding is not Encoding.GLYPHS) < 800 * 500 // 4
 
 
+@pytest.mark.parametrize(("right", "down"), [(12, 0), (0, -17), (-9, -7)])
+def test_a_map_whose_lines_are_drawn_a_shade_differently_where_they_moved_to(right: int, down: int) -> None:
+    """A canvas drawn anew from other coordinates: nearly all of it only moved, and a few pixels everywhere did not."""
+    rng = np.random.default_rng(6)
+    town = text_like(rng, 1800, 2400)
+
+    def build(at: int) -> Pixels:
+        y, x = 600 + at * down, 700 + at * right
+        page = town[y : y + 600, x : x + 1000].copy()
+        dots = np.random.default_rng(at)
+        page[dots.integers(0, 600, 100), dots.integers(0, 1000, 100)] ^= 1
+        return page
+
+    frames, _ = scroll_frames(build, 8)
+    first = sum(len(paint.data) for paint in frames[0].paints)
+    for frame in frames[1:]:
+        assert sum(copy.width * copy.height for copy in frame.copies) > 600 * 1000 * 0.9
+        assert sum(len(paint.data) for paint in frame.paints) < first / 2
+
+
+def test_what_changes_in_many_places_is_not_painted_whole() -> None:
+    composer, rng = Composer(), np.random.default_rng(8)
+    page = rng.integers(0, 256, (640, 960, 3)).astype(np.uint8)
+    frames = [composer.step(Surface.of(page), 0.0)]
+    page = page.copy()
+    page[16:640:64, 16:400:64] ^= 255  # 60 tiles, each for itself
+    page[630, 950] ^= 255  # and one at the other end
+    frames.append(composer.step(Surface.of(page), 1.0))
+    first, second = frames
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(shown([first, second]), page)
+    assert sum(paint.width * paint.height for paint in second.paints) < 640 * 450
+
+
 def test_what_only_looks_shifted_is_painted() -> None:
     """One window that is met by chance moves nothing."""
     rng = np.random.default_rng(4)
@@ -291,11 +326,11 @@ def test_cells(width: int, height: int, seed: int) -> None:
     cells = any_in_cells(pixels, TILE, TILE)
     for y, x in zip(*np.nonzero(pixels), strict=True):
         assert cells[y // TILE, x // TILE]
-    covered = np.zeros_like(cells)
+    found = np.zeros_like(cells)
     for rect in cover(cells, cells.size):
-        assert not covered[rect.y : rect.bottom, rect.x : rect.right].any()
-        covered[rect.y : rect.bottom, rect.x : rect.right] = True
-    assert np.array_equal(covered, cells)
+        assert not found[rect.y : rect.bottom, rect.x : rect.right].any()
+        found[rect.y : rect.bottom, rect.x : rect.right] = True
+    assert np.array_equal(found, cells)
     boxes = components(cells)
     inside = np.zeros_like(cells)
     for box in boxes:
@@ -303,11 +338,45 @@ def test_cells(width: int, height: int, seed: int) -> None:
     assert (inside | ~cells).all()
 
 
-@given(st.lists(st.builds(Rect, st.integers(0, 300), st.integers(0, 300), st.integers(1, 90), st.integers(1, 90)), max_size=12))
-def test_merging_keeps_every_pixel_and_never_paints_one_twice(rects: list[Rect]) -> None:
-    wanted, got = np.zeros((400, 400), int), np.zeros((400, 400), int)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.0, 0.02, 0.3, 0.9, 1.0]),
+    st.integers(1, 30),
+)
+def test_cells_are_covered_by_no_more_rectangles_than_wanted(width: int, height: int, seed: int, share: float, most: int) -> None:
+    cells = np.random.default_rng(seed).random((height, width)) < share
+    rects = covered(cells, most)
+    assert len(rects) <= most
+    got = np.zeros(cells.shape, int)
     for r in rects:
-        wanted[r.y : r.bottom, r.x : r.right] = 1
+        assert r.right <= width
+        assert r.bottom <= height
+        got[r.y : r.bottom, r.x : r.right] += 1
+    assert (got[cells] == 1).all()
+    assert got.max(initial=0) <= 1
+    if len(cover(cells, most + 1)) <= most:
+        assert np.array_equal(got > 0, cells)
+
+
+@given(st.integers(1, 200), st.integers(1, 100), st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.5, 1.0]))
+def test_pixels_are_counted_by_cell(width: int, height: int, seed: int, share: float) -> None:
+    pixels = np.random.default_rng(seed).random((height, width)) < share
+    for across, down in ((TILE, FINE), (FINE, TILE), (TILE, TILE)):
+        counts = count_in_cells(pixels, across, down)
+        for y, x in np.ndindex(counts.shape):
+            assert counts[y, x] == pixels[y * down : (y + 1) * down, x * across : (x + 1) * across].sum()
+
+
+@given(st.lists(st.builds(Rect, st.integers(0, 300), st.integers(0, 300), st.integers(1, 90), st.integers(1, 90)), max_size=20))
+def test_merging_keeps_every_pixel_and_never_paints_one_twice(drawn: list[Rect]) -> None:
+    wanted, got = np.zeros((400, 400), int), np.zeros((400, 400), int)
+    rects: list[Rect] = []
+    for r in drawn:
+        if not wanted[r.y : r.bottom, r.x : r.right].any():
+            wanted[r.y : r.bottom, r.x : r.right] = 1
+            rects.append(r)
     for r in merge(rects, 1.15, 1024):
         got[r.y : r.bottom, r.x : r.right] += 1
     assert (got >= wanted).all()
