@@ -69,6 +69,9 @@ class Dispatcher:
         self._queue = InputQueue()
         self._wake = asyncio.Event()
         self._unanswered: set[asyncio.Task[Any]] = set()
+        self._overdue: set[asyncio.Task[Any]] = (
+            set()
+        )  # of them, those that were waited for in vain: by a frame that hangs, it may be
         self._undrawn: list[asyncio.Task[None]] = []  # one for each wheel
         self._drag: dict[str, Any] | None = None
         self._composing = False
@@ -136,10 +139,11 @@ class Dispatcher:
                     self._answered(self._tasks.start(self._send(point)))
             self._note(message)
             behind = self._ends_a_drag(message) or isinstance(message, Step | Text | Composition)
-            if behind and self._unanswered:
+            if behind and (due := self._unanswered - self._overdue):
                 # Text takes another way into the page than the click that put the caret there, and must not overtake it; and whether a
                 # move began a drag is known when the page has answered it.
-                await asyncio.wait(self._unanswered, timeout=TEXT_PATIENCE)
+                _, overdue = await asyncio.wait(due, timeout=TEXT_PATIENCE)
+                self._overdue |= overdue
             task = self._tasks.start(self._send(message))
             if task is None:
                 return
@@ -161,6 +165,7 @@ class Dispatcher:
         if task is not None:
             self._unanswered.add(task)
             task.add_done_callback(self._unanswered.discard)
+            task.add_done_callback(self._overdue.discard)
 
     def _note(self, message: ToRenderer) -> None:
         match message:

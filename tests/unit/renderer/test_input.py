@@ -577,6 +577,24 @@ async def test_keys_go_in_order_while_the_page_hangs() -> None:
     tasks.close()
 
 
+async def test_text_waits_once_for_what_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    page.hanging = True  # for the press alone
+    async with asyncio.timeout(5):
+        made.put(DOWN)
+        await page.until(lambda: len(page.sent) == 1)
+        page.hanging = False
+        monkeypatch.setattr("renderer.input.dispatch.TEXT_PATIENCE", 0.1)
+        made.put(m.Text("h"))
+        await page.until(lambda: len(page.sent) == 2)
+        monkeypatch.setattr("renderer.input.dispatch.TEXT_PATIENCE", 3600)
+        for letter in "ello":
+            made.put(m.Text(letter))
+        await page.until(lambda: len(page.sent) == 6)
+    tasks.close()
+
+
 @pytest.mark.parametrize(
     "step", [m.MenuReply(1, m.MenuAction.SELECT_ALL), m.SelectReply(1, ("0",)), m.CopyRequest(cut=True), m.Paste("x")]
 )
