@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { localUse } from "../../isolation/web/static/viewer/keyboard.js";
 import { menuLines } from "../../isolation/web/static/viewer/menu.js";
-import { Clicks, modifiersOf, pathOf, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
+import { Clicks, modifiersOf, thinned, wheelPixels } from "../../isolation/web/static/viewer/pointer.js";
 import { backOff } from "../../isolation/web/static/viewer/stream.js";
 import { Fingers } from "../../isolation/web/static/viewer/touch.js";
 import { controlLines, say } from "../../isolation/web/static/viewer/words.js";
@@ -26,12 +26,17 @@ test("clicks are counted to three, and anew elsewhere, later or with another but
   assert.equal(clicks.press(2, 40, 10, 1500), 1);
 });
 
-test("of a path all points are sent but those close upon another, and the last always", () => {
-  const events = [10, 11, 14, 15, 18, 30, 31].map((timeStamp) => ({ timeStamp }));
-  const sent = (at) => pathOf(events, at).map(({ timeStamp }) => timeStamp);
-  assert.deepEqual(sent(0), [10, 14, 18, 30, 31]);
-  assert.deepEqual(sent(9), [14, 18, 30, 31]);
-  assert.deepEqual(pathOf(events.slice(0, 1), 9.5), events.slice(0, 1));
+test("a path is thinned where that changes it least, and ends where it ended", () => {
+  const way = [...Array.from({ length: 10 }, (_, i) => [i * 10, 0]), ...Array.from({ length: 10 }, (_, i) => [90, i * 10]), ...Array.from({ length: 10 }, (_, i) => [90 - i * 10, 90])];
+  assert.deepEqual(thinned(way, 64), way);
+  assert.deepEqual(thinned(way, 4), [[0, 0], [90, 0], [90, 90], [0, 90]]);
+  assert.deepEqual(thinned(way, 1), [[0, 90]]);
+  assert.deepEqual(thinned(way, 0), [[0, 90]]);
+  assert.deepEqual(thinned([[5, 5]], 1), [[5, 5]]);
+  assert.deepEqual(thinned([[0, 0], [50, 0], [20, 0]], 3), [[0, 0], [50, 0], [20, 0]]);
+  const long = Array.from({ length: 20000 }, (_, i) => [i, i % 7]);
+  assert.ok(thinned(long, 64).length <= 64);
+  assert.deepEqual(thinned(long, 64).at(-1), long.at(-1));
 });
 
 test("AltGr chooses a character and is neither Ctrl nor Alt", () => {

@@ -7,7 +7,9 @@ import { MAX_COORDINATE, MAX_WHEEL } from "./wire.js";
 const LINE = 40; // CSS pixels of a wheel "line": what Chromium scrolls for one (three lines make its notch of 120)
 const CLICK_MS = 500; // between the presses of a double click
 const CLICK_PX = 5;
-const POINT_MS = 4; // between two points of a path: finer than a pen's; the renderer takes 400 moves a second
+const POINTS_MS = 0.3; // points of a path a millisecond, on average: a pen has fewer; the renderer takes 400 moves a second
+const LEAST_POINTS = 2; // at once: a corner, and where it ends
+const MOST_POINTS = 64; // at once: what the renderer keeps for a busy page
 
 const BITS = [1, 4, 2]; // in `buttons`, by `button`: left, middle, right
 
@@ -48,13 +50,22 @@ function between(event) {
   return events.length > 0 ? events : [event];
 }
 
-/** The points of a path that are sent: of `events`, in order, those at least POINT_MS after the one before (`at`: when that was), and the last. */
-export function pathOf(events, at) {
-  return events.filter((event, index) => {
-    if (index < events.length - 1 && event.timeStamp - at < POINT_MS) return false;
-    at = event.timeStamp;
-    return true;
-  });
+/** A path (points [x, y]) in at most `most` points: those are left out without which the way is shortened least, never the last. */
+export function thinned(path, most) {
+  const every = Math.ceil(path.length / (4 * MOST_POINTS)); // of more than can be compared with each other, evenly
+  const kept = path.filter((_, index) => (path.length - 1 - index) % every === 0);
+  const far = ([ax, ay], [bx, by]) => Math.hypot(bx - ax, by - ay);
+  while (kept.length > Math.max(1, most)) {
+    let least = 0;
+    let loss = Infinity;
+    for (let index = kept.length > 2 ? 1 : 0; index < kept.length - 1; index += 1) {
+      const [before, here, after] = [kept[Math.max(0, index - 1)], kept[index], kept[index + 1]];
+      const lost = far(before, here) + far(here, after) - far(before, after);
+      if (lost < loss) [least, loss] = [index, lost];
+    }
+    kept.splice(least, 1);
+  }
+  return kept;
 }
 
 const clamp = (value, most) => Math.max(-most, Math.min(most, Math.round(value)));
@@ -156,11 +167,11 @@ export class PointerInput {
       }
     }
     this.#buttons = buttons;
-    const path = buttons === 0 ? [event] : pathOf(between(event), this.#movedAt);
+    const most = Math.max(LEAST_POINTS, Math.min(MOST_POINTS, Math.floor((event.timeStamp - this.#movedAt) * POINTS_MS)));
+    const path = buttons === 0 ? [this.#place(event)] : thinned(between(event).map((point) => this.#place(point)), most);
     if (buttons === 0) this.#moves.length = 0;
     this.#movedAt = event.timeStamp;
-    for (const point of path) {
-      const [x, y] = this.#place(point);
+    for (const [x, y] of path) {
       this.#moves.push({ type: "Pointer", kind: "move", x, y, button: 0, buttons, clicks: 0, modifiers: modifiersOf(event) });
     }
     this.#soon();
