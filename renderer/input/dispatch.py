@@ -36,9 +36,7 @@ WHEEL_PATIENCE = (
 )
 WHEELS_AHEAD = 2  # wheels on their way to a picture: Chromium draws one while it packs the picture of the one before (a quarter more a second, measured)
 HELD_SECONDS = 1.0  # as long as nothing but moves and wheels follows: sending a slow page more than it takes only makes it lag behind the hand
-TEXT_PATIENCE = (
-    5.0  # seconds that text, and the end of a drag, wait for what was before them: a busy page. A hung one takes neither
-)
+TEXT_PATIENCE = 5.0  # seconds that text, and the end of a drag, wait for what was before them: as long as pages are busy
 PINCH_SPEED = 1_000_000  # pixels a second of a touchpad's pinch: at once, the person's own fingers give it its speed
 PINCH_PIXELS = 100.0  # of a wheel turned with Control that stand for a factor of e: what browsers make of a touchpad's pinch
 MAX_UNANSWERED = 64  # clicks and keys a hanging page may leave unanswered before we wait for it
@@ -69,9 +67,7 @@ class Dispatcher:
         self._queue = InputQueue()
         self._wake = asyncio.Event()
         self._unanswered: set[asyncio.Task[Any]] = set()
-        self._overdue: set[asyncio.Task[Any]] = (
-            set()
-        )  # of them, those that were waited for in vain: by a frame that hangs, it may be
+        self._overdue: set[asyncio.Task[Any]] = set()  # of them, those that were waited for in vain: a frame may hang
         self._undrawn: list[asyncio.Task[None]] = []  # one for each wheel
         self._drag: dict[str, Any] | None = None
         self._composing = False
@@ -103,7 +99,7 @@ class Dispatcher:
     def clear(self) -> None:
         """Forget what waits (another viewer took over)."""
         self._queue.clear()
-        self._resting = None
+        self._resting = self._let_go = None
         if self._fingers:
             self._queue.put(Touch(TouchKind.CANCEL, (), 0))  # nobody else will lift them
             self._wake.set()
@@ -117,14 +113,14 @@ class Dispatcher:
         data = event.get("data")
         if not isinstance(data, dict):
             self._drag = None
-        elif self._let_go is not None:  # Chromium tells of a drag beside its answers, and may do so after them
+        elif self._let_go is not None:
+            # Chromium tells of a drag beside its answers, and may do so after them.
             self._answered(self._tasks.start(self._drop(data, self._let_go)))
         else:
             self._drag = data
             if self._pulled is not None and not self._queue:
-                self.put(
-                    self._pulled
-                )  # what was moved over before the page began it has heard of a pointer, not of what that carries
+                # What was moved over before the page began the drag has heard of a pointer, not of what that carries.
+                self.put(self._pulled)
 
     async def _run(self) -> None:
         while True:
@@ -170,7 +166,7 @@ class Dispatcher:
     def _note(self, message: ToRenderer) -> None:
         match message:
             case Touch():
-                self._resting = None
+                self._resting = self._let_go = None  # a finger's drag ends where the finger does
             case Pointer() | Wheel():
                 held = isinstance(message, Pointer) and message.buttons != 0
                 self._resting = None if held else Pointer(PointerKind.MOVE, message.x, message.y, 0, 0, 0, 0)

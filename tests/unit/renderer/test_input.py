@@ -647,6 +647,27 @@ async def test_a_drag_that_begins_late_is_told_where_the_pointer_is() -> None:
     tasks.close()
 
 
+@pytest.mark.parametrize("between", ["finger", "press", "another person"])
+async def test_a_drag_is_not_dropped_where_an_earlier_press_ended(between: str) -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    for message in (DOWN, move(5, buttons=1), m.Pointer(m.PointerKind.UP, 9, 0, 0, 0, 1, 0)):
+        made.put(message)
+        await asyncio.sleep(0.05)
+    match between:
+        case "finger":
+            made.put(touch("start", 0))
+        case "press":
+            made.put(DOWN)
+        case _:
+            made.clear()
+    await asyncio.sleep(0.05)
+    page.drag({"data": {"items": []}})
+    await asyncio.sleep(0.05)
+    assert "drop" not in [params["type"] for _, params in page.sent]
+    tasks.close()
+
+
 async def test_a_drag_that_chromium_tells_of_after_its_end_is_dropped_where_it_ended() -> None:
     page = FakePage()
     made, tasks = await dispatcher(page)
