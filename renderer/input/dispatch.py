@@ -99,7 +99,7 @@ class Dispatcher:
     def clear(self) -> None:
         """Forget what waits (another viewer took over)."""
         self._queue.clear()
-        self._resting = self._let_go = None
+        self._resting = self._pulled = self._let_go = None
         if self._fingers:
             self._queue.put(Touch(TouchKind.CANCEL, (), 0))  # nobody else will lift them
             self._wake.set()

@@ -668,6 +668,19 @@ async def test_a_drag_is_not_dropped_where_an_earlier_press_ended(between: str) 
     tasks.close()
 
 
+async def test_a_drag_that_begins_late_is_not_told_where_another_persons_pointer_was() -> None:
+    page = FakePage()
+    made, tasks = await dispatcher(page)
+    for message in (DOWN, move(5, buttons=1)):
+        made.put(message)
+        await asyncio.sleep(0.05)
+    made.clear()
+    page.drag({"data": {"items": []}})
+    await asyncio.sleep(0.05)
+    assert [params["type"] for _, params in page.sent] == ["mousePressed", "mouseMoved"]
+    tasks.close()
+
+
 async def test_a_drag_that_chromium_tells_of_after_its_end_is_dropped_where_it_ended() -> None:
     page = FakePage()
     made, tasks = await dispatcher(page)
